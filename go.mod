@@ -1,0 +1,3 @@
+module github.com/lvsx/lvsx
+
+go 1.26

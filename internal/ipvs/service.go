@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Key names a virtual service: an address, port and protocol, or a firewall
+// mark. It is comparable.
+type Key struct {
+	Protocol Protocol       `json:"protocol,omitempty"`
+	VIP      netip.AddrPort `json:"vip,omitzero"`
+	Mark     uint32         `json:"mark,omitempty"` // nonzero: the service of this firewall mark; VIP then only tells the family
+}
+
+// String returns the key as ipvsadm's option for it: "-t 192.0.2.1:80".
+func (k Key) String() string {
+	if k.Mark != 0 {
+		if k.IPv6() {
+			return fmt.Sprintf("-f %d -6", k.Mark)
+		}
+		return fmt.Sprintf("-f %d", k.Mark)
+	}
+	switch k.Protocol {
+	case UDP:
+		return "-u " + k.VIP.String()
+	case SCTP:
+		return "--sctp-service " + k.VIP.String()
+	}
+	return "-t " + k.VIP.String()
+}
+
+// IPv6 tells whether the service is of the IPv6 family.
+func (k Key) IPv6() bool {
+	return k.VIP.Addr().Is6()
+}
+
+// ServiceFlags are the kernel's IP_VS_SVC_F_* bits that a user may set.
+type ServiceFlags uint32
+
+// The flags, with the kernel's values. What SchedFlag1 to 3 mean is the
+// scheduler's affair: sh-fallback and mh-fallback are 1, sh-port and mh-port 2.
+const (
+	Persistent ServiceFlags = 0x1
+	OnePacket  ServiceFlags = 0x4
+	SchedFlag1 ServiceFlags = 0x8
+	SchedFlag2 ServiceFlags = 0x10
+	SchedFlag3 ServiceFlags = 0x20
+)
+
+// Service is one virtual service and its destinations.
+type Service struct {
+	Key
+	Scheduler    string        `json:"scheduler"`
+	Flags        ServiceFlags  `json:"flags,omitempty"`
+	Timeout      uint32        `json:"timeout,omitempty"`      // of persistence, in seconds
+	Netmask      uint32        `json:"netmask,omitempty"`      // of persistence: IPv4 a mask in host order, IPv6 a prefix length
+	Engine       string        `json:"engine,omitempty"`       // persistence engine
+	Destinations []Destination `json:"destinations,omitempty"` // the kernel's order: newest first
+}
