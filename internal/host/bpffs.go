@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,7 +80,7 @@ func unmountIfEmpty() error {
 	if err != nil {
 		return fmt.Errorf("look into %s: %w", bpfDir, err)
 	}
-	if len(entries) > 0 {
+	if slices.ContainsFunc(entries, isPin) {
 		return nil
 	}
 	err = unix.Unmount(bpfDir, 0)
@@ -93,6 +94,12 @@ func unmountIfEmpty() error {
 		return fmt.Errorf("forget the mount: %w", err)
 	}
 	return nil
+}
+
+// isPin tells what somebody put there from the iterators that a kernel with
+// CONFIG_BPF_PRELOAD puts into each mount (kernel/bpf/inode.c, populate_bpffs).
+func isPin(entry os.DirEntry) bool {
+	return entry.Name() != "maps.debug" && entry.Name() != "progs.debug"
 }
 
 // removeEmptyPinDirs removes the directories of PinDir if nothing is pinned.
