@@ -4,6 +4,7 @@ package ipvs
 
 import (
 	"fmt"
+	"strings"
 	"syscall"
 )
 
@@ -29,6 +30,107 @@ type Change struct {
 	Op          Op          `json:"op"`
 	Service     Service     `json:"service,omitzero"`     // destination and delete operations and Zero use its Key alone
 	Destination Destination `json:"destination,omitzero"` // deletion uses its RIP alone
+}
+
+// String returns the arguments of ipvsadm that make the change, with numbers for
+// names: "-a -t 192.0.2.1:80 -r 10.0.0.2:80 -m -w 1".
+func (c Change) String() string {
+	key := c.Service.Key
+	switch c.Op {
+	case AddService:
+		return "-A " + key.String() + c.Service.options()
+	case EditService:
+		return "-E " + key.String() + c.Service.options()
+	case DeleteService:
+		return "-D " + key.String()
+	case Flush:
+		return "-C"
+	case AddDestination:
+		return fmt.Sprintf("-a %s -r %s%s", key, c.Destination.RIP, c.Destination.options())
+	case EditDestination:
+		return fmt.Sprintf("-e %s -r %s%s", key, c.Destination.RIP, c.Destination.options())
+	case DeleteDestination:
+		return fmt.Sprintf("-d %s -r %s", key, c.Destination.RIP)
+	case Zero:
+		return strings.TrimSpace("-Z " + key.target())
+	}
+	return string(c.Op)
+}
+
+// target is String, but empty for the zero Key, which stands for all services.
+func (k Key) target() string {
+	if k == (Key{}) {
+		return ""
+	}
+	return k.String()
+}
+
+// options returns the service's options, each after a space.
+func (s Service) options() string {
+	var b strings.Builder
+	if s.Scheduler != "" {
+		fmt.Fprintf(&b, " -s %s", s.Scheduler)
+	}
+	if s.Flags&Persistent != 0 {
+		fmt.Fprintf(&b, " -p %d", s.Timeout)
+		if mask := s.MaskText(); mask != "" {
+			fmt.Fprintf(&b, " -M %s", mask)
+		}
+	}
+	if s.Engine != "" {
+		fmt.Fprintf(&b, " --pe %s", s.Engine)
+	}
+	if s.Flags&OnePacket != 0 {
+		b.WriteString(" -o")
+	}
+	if flags := s.schedFlags(); flags != "" {
+		fmt.Fprintf(&b, " -b %s", flags)
+	}
+	return b.String()
+}
+
+// schedFlags names the scheduler flags in the way that every scheduler takes.
+func (s Service) schedFlags() string {
+	var names []string
+	for i, flag := range []ServiceFlags{SchedFlag1, SchedFlag2, SchedFlag3} {
+		if s.Flags&flag != 0 {
+			names = append(names, fmt.Sprintf("flag-%d", i+1))
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// options returns the destination's options, each after a space.
+func (d Destination) options() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, " %s -w %d", d.Forwarding.Option(), d.Weight)
+	if d.Upper != 0 {
+		fmt.Fprintf(&b, " -x %d", d.Upper)
+	}
+	if d.Lower != 0 {
+		fmt.Fprintf(&b, " -y %d", d.Lower)
+	}
+	if d.Forwarding == Tunnel {
+		b.WriteString(d.tunnelOptions())
+	}
+	return b.String()
+}
+
+func (d Destination) tunnelOptions() string {
+	var b strings.Builder
+	if d.TunnelType != IPIP {
+		fmt.Fprintf(&b, " --tun-type %s", d.TunnelType)
+	}
+	if d.TunnelPort != 0 {
+		fmt.Fprintf(&b, " --tun-port %d", d.TunnelPort)
+	}
+	switch d.TunnelFlags {
+	case Checksum:
+		b.WriteString(" --tun-csum")
+	case RemoteChecksum:
+		b.WriteString(" --tun-remcsum")
+	}
+	return b.String()
 }
 
 // Refusal is the error of a Change that the table does not accept. Errno is

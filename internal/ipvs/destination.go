@@ -2,7 +2,10 @@
 
 package ipvs
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // TunnelType is the kernel's IP_VS_CONN_F_TUNNEL_TYPE_*.
 type TunnelType uint8
@@ -13,6 +16,19 @@ const (
 	GUE  TunnelType = 1
 	GRE  TunnelType = 2
 )
+
+// String returns the name that ipvsadm's --tun-type takes.
+func (t TunnelType) String() string {
+	switch t {
+	case IPIP:
+		return "ipip"
+	case GUE:
+		return "gue"
+	case GRE:
+		return "gre"
+	}
+	return fmt.Sprintf("TunnelType(%d)", uint8(t))
+}
 
 // TunnelFlags are the kernel's IP_VS_TUNNEL_ENCAP_FLAG_*.
 type TunnelFlags uint16

@@ -3,6 +3,7 @@
 package ipvs
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 )
@@ -32,6 +33,25 @@ func (k Key) String() string {
 	return "-t " + k.VIP.String()
 }
 
+// MarkKey returns the key of the service of a firewall mark, in the one form in
+// which such keys compare equal.
+func MarkKey(mark uint32, ipv6 bool) Key {
+	addr := netip.IPv4Unspecified()
+	if ipv6 {
+		addr = netip.IPv6Unspecified()
+	}
+	return Key{Mark: mark, VIP: netip.AddrPortFrom(addr, 0)}
+}
+
+// canonical returns the form of the key that a table's index holds: of a mark's
+// key nothing but the family counts besides the mark.
+func (k Key) canonical() Key {
+	if k.Mark == 0 {
+		return k
+	}
+	return MarkKey(k.Mark, k.IPv6())
+}
+
 // IPv6 tells whether the service is of the IPv6 family.
 func (k Key) IPv6() bool {
 	return k.VIP.Addr().Is6()
@@ -55,8 +75,31 @@ type Service struct {
 	Key
 	Scheduler    string        `json:"scheduler"`
 	Flags        ServiceFlags  `json:"flags,omitempty"`
-	Timeout      uint32        `json:"timeout,omitempty"`      // of persistence, in seconds
-	Netmask      uint32        `json:"netmask,omitempty"`      // of persistence: IPv4 a mask in host order, IPv6 a prefix length
+	Timeout      uint32        `json:"timeout,omitempty"`      // of persistence, in seconds; 0 without persistence
+	Netmask      uint32        `json:"netmask,omitempty"`      // of persistence: IPv4 a mask in host order, IPv6 a prefix length; 0 without persistence
 	Engine       string        `json:"engine,omitempty"`       // persistence engine
 	Destinations []Destination `json:"destinations,omitempty"` // the kernel's order: newest first
+}
+
+// Masks that keep every client apart.
+const (
+	FullMask   uint32 = 0xffffffff // IPv4
+	FullPrefix uint32 = 128        // IPv6
+)
+
+// MaskText returns the netmask as ipvsadm's -M takes it: dotted for IPv4, a
+// prefix length for IPv6, empty for the full mask, which is the default.
+func (s Service) MaskText() string {
+	if s.IPv6() {
+		if s.Netmask == FullPrefix {
+			return ""
+		}
+		return fmt.Sprint(s.Netmask)
+	}
+	if s.Netmask == FullMask {
+		return ""
+	}
+	var mask [4]byte
+	binary.BigEndian.PutUint32(mask[:], s.Netmask)
+	return netip.AddrFrom4(mask).String()
 }
