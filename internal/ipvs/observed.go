@@ -35,6 +35,7 @@ type DestinationStatus struct {
 	Inactive   uint32 `json:"inactConns"`
 	Persistent uint32 `json:"persistConns"`
 	Stats      Stats  `json:"stats"`
+	Rate       *Stats `json:"rate,omitempty"` // Stats per second; nil where nobody estimates it
 }
 
 // ServiceStatus is a service with what was observed of it. Its Destinations,
@@ -43,6 +44,7 @@ type DestinationStatus struct {
 type ServiceStatus struct {
 	Service
 	Stats        Stats               `json:"stats"`
+	Rate         *Stats              `json:"rate,omitempty"` // Stats per second; nil where nobody estimates it
 	Destinations []DestinationStatus `json:"destinations"`
 }
 

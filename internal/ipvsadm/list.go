@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvsadm
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// nameWidth is the column of addresses; longer names lose their end.
+const nameWidth = 28
+
+func (s *session) list(r *request) error {
+	if r.given&(connection|timeout|daemon) != 0 && r.given&(stats|rate|thresholds) != 0 ||
+		r.given&(timeout|daemon) != 0 && r.given&persistentConn != 0 {
+		return misuse("options conflicts in the list command")
+	}
+	switch {
+	case r.given&connection != 0:
+		return s.listConns(r.given)
+	case r.given&serviceAddress != 0:
+		return s.listService(r)
+	case r.given&timeout != 0:
+		return s.listTimeouts()
+	case r.given&daemon != 0:
+		return s.listDaemons()
+	}
+	return s.listAll(r.given)
+}
+
+func (s *session) listTimeouts() error {
+	keeper, ok := s.director.(TimeoutKeeper)
+	if !ok {
+		return notBuilt("-L --timeout")
+	}
+	t, err := keeper.Timeouts()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "Timeout (tcp tcpfin udp): %d %d %d\n", t.TCP, t.TCPFin, t.UDP)
+	return nil
+}
+
+// listDaemons lists none where the director has no sync daemons: that is true.
+func (s *session) listDaemons() error {
+	keeper, ok := s.director.(DaemonKeeper)
+	if !ok {
+		return nil
+	}
+	daemons, err := keeper.Daemons()
+	if err != nil {
+		return err
+	}
+	for _, d := range daemons {
+		fmt.Fprintln(s.out, d)
+	}
+	return nil
+}
+
+func (s *session) listAll(given optionSet) error {
+	services, err := s.director.Services()
+	if err != nil {
+		return err
+	}
+	if given&noSort == 0 {
+		sortAll(services)
+	}
+	if given&rate != 0 && !estimated(services) {
+		return notBuilt("-L --rate")
+	}
+	fmt.Fprintln(s.out, "IP Virtual Server version 1.2.1 (size=4096)")
+	s.listServices(services, given)
+	return nil
+}
+
+func (s *session) listService(r *request) error {
+	svc, err := s.director.Service(r.service.Key)
+	if errors.Is(err, syscall.ESRCH) {
+		return &failure{exitMissing, "No such service"}
+	}
+	if err != nil {
+		return err
+	}
+	services := []ipvs.ServiceStatus{svc}
+	if r.given&noSort == 0 {
+		sortAll(services)
+	}
+	if r.given&rate != 0 && !estimated(services) {
+		return notBuilt("-L --rate")
+	}
+	s.listServices(services, r.given)
+	return nil
+}
+
+func sortAll(services []ipvs.ServiceStatus) {
+	mergeSort(services, compareServices)
+	for _, svc := range services {
+		mergeSort(svc.Destinations, compareDestinations)
+	}
+}
+
+// estimated tells whether the director knows the rates of all services.
+func estimated(services []ipvs.ServiceStatus) bool {
+	for _, svc := range services {
+		if svc.Rate == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// layout is one set of columns.
+type layout struct {
+	option  optionSet
+	title   string
+	columns func(d ipvs.DestinationStatus) string
+}
+
+// layouts are tried in order; the last is for all.
+var layouts = []layout{
+	{stats, "Prot LocalAddress:Port               Conns   InPkts  OutPkts  InBytes OutBytes\n  -> RemoteAddress:Port\n", nil},
+	{rate, "Prot LocalAddress:Port                 CPS    InPPS   OutPPS    InBPS   OutBPS\n  -> RemoteAddress:Port\n", nil},
+	{thresholds, "Prot LocalAddress:Port            Uthreshold Lthreshold ActiveConn InActConn \n  -> RemoteAddress:Port\n",
+		func(d ipvs.DestinationStatus) string {
+			return fmt.Sprintf("%-10d %-10d %-10d %-10d", d.Upper, d.Lower, d.Active, d.Inactive)
+		}},
+	{persistentConn, "Prot LocalAddress:Port            Weight    PersistConn ActiveConn InActConn \n  -> RemoteAddress:Port\n",
+		func(d ipvs.DestinationStatus) string {
+			return fmt.Sprintf("%-9d %-11d %-10d %-10d", d.Weight, d.Persistent, d.Active, d.Inactive)
+		}},
+	{tunInfo, "Prot LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port           Forward TunnelInfo    Weight ActiveConn InActConn\n",
+		func(d ipvs.DestinationStatus) string {
+			return fmt.Sprintf("%-7s %-13s %-6d %-10d %-10d", d.Forwarding, tunnelInfo(d.Destination), d.Weight, d.Active, d.Inactive)
+		}},
+	{^optionSet(0), "Prot LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n",
+		func(d ipvs.DestinationStatus) string {
+			return fmt.Sprintf("%-7s %-6d %-10d %-10d", d.Forwarding, d.Weight, d.Active, d.Inactive)
+		}},
+}
+
+func layoutOf(given optionSet) layout {
+	for _, l := range layouts {
+		if given&l.option != 0 {
+			return l
+		}
+	}
+	return layouts[len(layouts)-1]
+}
+
+func (s *session) listServices(services []ipvs.ServiceStatus, given optionSet) {
+	l := layoutOf(given)
+	s.out.WriteString(l.title)
+	for _, svc := range services {
+		s.listOne(svc, l, given)
+	}
+}
+
+func (s *session) listOne(svc ipvs.ServiceStatus, l layout, given optionSet) {
+	name := s.serviceName(svc.Key, given)
+	if l.columns == nil {
+		fmt.Fprintf(s.out, "%-33s%s\n", name, counters(pick(l, svc.Stats, svc.Rate), given))
+	} else {
+		fmt.Fprintf(s.out, "%s %s%s\n", name, svc.Scheduler, listOptionsOf(svc.Service))
+	}
+	for _, d := range svc.Destinations {
+		rip := truncate(s.names.endpoint(d.RIP, svc.Protocol, given&numeric != 0), nameWidth)
+		if l.columns == nil {
+			fmt.Fprintf(s.out, "  -> %-28s%s\n", rip, counters(pick(l, d.Stats, d.Rate), given))
+		} else {
+			fmt.Fprintf(s.out, "  -> %-28s %s\n", rip, l.columns(d))
+		}
+	}
+}
+
+func (s *session) serviceName(k ipvs.Key, given optionSet) string {
+	if k.Mark == 0 {
+		return fmt.Sprintf("%-4s %s", k.Protocol, truncate(s.names.endpoint(k.VIP, k.Protocol, given&numeric != 0), nameWidth))
+	}
+	name := fmt.Sprintf("FWM  %d", int32(k.Mark)) // ipvsadm prints marks as signed
+	if k.IPv6() {
+		name += " IPv6"
+	}
+	return name
+}
+
+func listOptionsOf(svc ipvs.Service) string {
+	var b strings.Builder
+	if svc.Flags&allSchedFlags != 0 {
+		fmt.Fprintf(&b, " (%s)", namedFlags(svc))
+	}
+	if svc.Flags&ipvs.Persistent != 0 {
+		fmt.Fprintf(&b, " persistent %d", svc.Timeout)
+		if mask := svc.MaskText(); mask != "" {
+			fmt.Fprintf(&b, " mask %s", mask)
+		}
+		if svc.Engine != "" {
+			fmt.Fprintf(&b, " pe %s", svc.Engine)
+		}
+	}
+	if svc.Flags&ipvs.OnePacket != 0 {
+		b.WriteString(" ops")
+	}
+	return b.String()
+}
+
+// tunnelInfo is type, port and checksum of a tunnel.
+func tunnelInfo(d ipvs.Destination) string {
+	if d.Forwarding != ipvs.Tunnel {
+		return "n/a"
+	}
+	checksum := map[ipvs.TunnelFlags]string{ipvs.NoChecksum: "-c", ipvs.Checksum: "+c", ipvs.RemoteChecksum: "r+c"}[d.TunnelFlags]
+	switch d.TunnelType {
+	case ipvs.GUE:
+		return fmt.Sprintf("gue:%d:%s", d.TunnelPort, checksum)
+	case ipvs.GRE:
+		return "gre:" + checksum
+	}
+	return d.TunnelType.String()
+}
+
+func pick(l layout, s ipvs.Stats, perSecond *ipvs.Stats) ipvs.Stats {
+	if l.option == stats {
+		return s
+	}
+	if perSecond == nil {
+		return ipvs.Stats{}
+	}
+	return *perSecond
+}
+
+func counters(s ipvs.Stats, given optionSet) string {
+	var b strings.Builder
+	for _, n := range []uint64{s.Conns, s.InPkts, s.OutPkts, s.InBytes, s.OutBytes} {
+		b.WriteString(scaled(n, given&exact != 0))
+	}
+	return b.String()
+}
+
+// scaled prints a counter in nine columns: exactly, then as wide as needed, or
+// in thousands, millions or thousand millions once it needs more than eight digits.
+func scaled(n uint64, exact bool) string {
+	switch {
+	case exact && n > 99_999_999:
+		return fmt.Sprintf(" %d", n)
+	case exact, n < 100_000_000:
+		return fmt.Sprintf("%9d", n)
+	case n < 1_000_000_000:
+		return fmt.Sprintf("%8dK", n/1000)
+	case n < 100_000_000_000:
+		return fmt.Sprintf("%8dM", n/1_000_000)
+	}
+	return fmt.Sprintf("%8dG", n/1_000_000_000)
+}
+
+// listConns prints the connections as they come.
+func (s *session) listConns(given optionSet) error {
+	fmt.Fprintln(s.out, "IPVS connection entries")
+	title := "pro expire state       source             virtual            destination"
+	if given&persistentConn != 0 {
+		title += "        pe name          pe_data"
+	}
+	fmt.Fprintln(s.out, title)
+	numeric := given&numeric != 0
+	return s.director.Conns(func(c ipvs.Conn) error {
+		seconds := int(c.Expires.Seconds())
+		_, err := fmt.Fprintf(s.out, "%-3s %02d:%02d  %-11s %-18s %-18s %s\n",
+			c.Protocol, seconds/60, seconds%60, c.State,
+			s.names.endpoint(c.CIP, c.Protocol, numeric),
+			s.names.endpoint(c.VIP, c.Protocol, numeric),
+			s.names.endpoint(c.RIP, c.Protocol, numeric))
+		return err
+	})
+}

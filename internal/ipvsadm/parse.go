@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvsadm
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+const (
+	defaultScheduler = "wlc"
+	defaultTimeout   = 360     // of persistence, in seconds; the manual says 300
+	longestTimeout   = 2678400 // seconds; 31 days
+)
+
+// request is a command line understood.
+type request struct {
+	command  command
+	given    optionSet
+	service  ipvs.Service
+	dest     ipvs.Destination
+	timeouts Timeouts
+	daemon   Daemon
+}
+
+// changeOps are the commands that are changes.
+var changeOps = map[command]ipvs.Op{
+	addService:    ipvs.AddService,
+	editService:   ipvs.EditService,
+	deleteService: ipvs.DeleteService,
+	flush:         ipvs.Flush,
+	addServer:     ipvs.AddDestination,
+	editServer:    ipvs.EditDestination,
+	deleteServer:  ipvs.DeleteDestination,
+	zero:          ipvs.Zero,
+}
+
+// change returns the change that the request is, if it is one.
+func (r *request) change() (ipvs.Change, bool) {
+	op, ok := changeOps[r.command]
+	c := ipvs.Change{Op: op}
+	switch op {
+	case ipvs.Flush:
+	case ipvs.AddService, ipvs.EditService:
+		c.Service = r.service
+	case ipvs.AddDestination, ipvs.EditDestination:
+		c.Destination = r.dest
+		c.Service.Key = r.service.Key
+	case ipvs.DeleteDestination:
+		c.Destination.RIP = r.dest.RIP
+		c.Service.Key = r.service.Key
+	default:
+		c.Service.Key = r.service.Key
+	}
+	return c, ok
+}
+
+// Parse reads the arguments of an ipvsadm command that is a change, without the
+// program's name. Addresses and ports must be numbers. The error is what ipvsadm
+// would print.
+func Parse(arguments ...string) (ipvs.Change, error) {
+	r, err := parse(&names{}, arguments)
+	if err != nil {
+		return ipvs.Change{}, err
+	}
+	c, ok := r.change()
+	if !ok {
+		return ipvs.Change{}, fmt.Errorf("%s: changes nothing", strings.Join(arguments, " "))
+	}
+	return c, nil
+}
+
+// parser fills a request option by option, in the order of the command line:
+// for ipvsadm the order counts, as in "-6 used before -f".
+type parser struct {
+	names *names
+	request
+}
+
+func parse(n *names, arguments []string) (*request, error) {
+	p := &parser{names: n}
+	p.service.Netmask = ipvs.FullMask
+	p.dest.Weight = 1
+	p.dest.Forwarding = ipvs.Route
+
+	w := &words{left: arguments}
+	if err := p.readCommand(w); err != nil {
+		return nil, err
+	}
+	if p.command == help || p.command == version {
+		return &p.request, nil
+	}
+	if err := p.readOptions(w); err != nil {
+		return nil, err
+	}
+	if err := p.readArguments(w); err != nil {
+		return nil, err
+	}
+	if err := p.finish(); err != nil {
+		return nil, err
+	}
+	return &p.request, nil
+}
+
+// readCommand reads the first option, which must be the command.
+func (p *parser) readCommand(w *words) error {
+	m, err := w.next()
+	if err != nil || m.option == nil || m.option.command == noCommand {
+		return askForHelp()
+	}
+	p.command = m.option.command
+	if m.option.read != nil {
+		return m.option.read(p, m.value, m.hasValue)
+	}
+	return nil
+}
+
+func (p *parser) readOptions(w *words) error {
+	for {
+		m, err := w.next()
+		if err != nil {
+			return err
+		}
+		if m.option == nil {
+			return nil
+		}
+		if m.option.command != noCommand {
+			return misuse("invalid option `%s'", w.word)
+		}
+		if err := m.option.read(p, m.value, m.hasValue); err != nil {
+			return err
+		}
+	}
+}
+
+// readArguments reads the three times of --set; no other command has arguments.
+func (p *parser) readArguments(w *words) error {
+	if p.command == set {
+		for _, seconds := range []*uint32{&p.timeouts.TCP, &p.timeouts.TCPFin, &p.timeouts.UDP} {
+			if len(w.arguments) == 0 {
+				return misuse("--set option requires 3 timeout values")
+			}
+			text, _ := w.argument()
+			var err error
+			if *seconds, err = parseTimeout(text, 0); err != nil {
+				return err
+			}
+		}
+	}
+	if extra, ok := w.argument(); ok {
+		return misuse("unexpected argument %s", extra)
+	}
+	return nil
+}
+
+// finish checks what can be checked only when all options are known.
+func (p *parser) finish() error {
+	if err := rules[p.command].check(p.given); err != nil {
+		return err
+	}
+	switch p.command {
+	case addService, editService:
+		if err := p.finishService(); err != nil {
+			return err
+		}
+	case addServer, editServer:
+		if err := p.finishServer(); err != nil {
+			return err
+		}
+	case startDaemon:
+		if p.daemon.Interface == "" {
+			p.daemon.Interface = defaultInterface
+		}
+	}
+	if p.service.Mark != 0 {
+		p.service.Key = ipvs.MarkKey(p.service.Mark, p.service.IPv6())
+	}
+	return nil
+}
+
+func (p *parser) finishService() error {
+	s := &p.service
+	kept := s.Flags&ipvs.Persistent != 0
+	if s.Mark == 0 && s.VIP.Port() == 0 && !kept {
+		return misuse("Zero port specified for non-persistent service")
+	}
+	if s.Flags&ipvs.OnePacket != 0 && s.Mark == 0 && s.Protocol != ipvs.UDP {
+		return misuse("One-Packet Scheduling is only for UDP virtual services")
+	}
+	if s.Scheduler == "" {
+		s.Scheduler = defaultScheduler
+	}
+	if !kept {
+		s.Netmask = 0
+	}
+	return nil
+}
+
+func (p *parser) finishServer() error {
+	s, d := &p.service, &p.dest
+	if s.Mark == 0 && d.Forwarding != ipvs.Masq {
+		// TUN and DR cannot change the port: the packet arrives as it was sent.
+		d.RIP = withPort(d.RIP, s.VIP.Port())
+	}
+	if d.RIP.Addr().Is6() != s.IPv6() && d.Forwarding != ipvs.Tunnel {
+		return misuse("Different address family is allowed only for tunneling servers")
+	}
+	if p.given&tunnelOptions != 0 && d.Forwarding != ipvs.Tunnel {
+		return misuse("Tunnel options conflict with forward method")
+	}
+	return p.checkTunnel()
+}
+
+// tunnelRules tell which options a tunnel type needs and takes. Of the checksum
+// options it takes one at most.
+var tunnelRules = map[ipvs.TunnelType]rule{
+	ipvs.IPIP: {needs: 0, accepts: 0},
+	ipvs.GUE:  {needs: tunPort, accepts: tunNoChecksum | tunChecksum | tunRemoteChecksum},
+	ipvs.GRE:  {needs: 0, accepts: tunNoChecksum | tunChecksum},
+}
+
+func (p *parser) checkTunnel() error {
+	r, kind := tunnelRules[p.dest.TunnelType], p.dest.TunnelType
+	first := ""
+	for i, name := range optionNames {
+		o := optionSet(1) << i
+		if o&(tunnelOptions&^tunType) == 0 {
+			continue
+		}
+		switch {
+		case p.given&o == 0 && r.needs&o != 0:
+			return misuse("You need to supply the '%s' option for the '%s' tunnel type", name, kind)
+		case p.given&o == 0 || r.needs&o != 0:
+		case r.accepts&o == 0:
+			return misuse("Illegal '%s' option with the '%s' tunnel type", name, kind)
+		case first != "":
+			return misuse("The option '%s' conflicts with the '%s' option in the '%s' tunnel type", name, first, kind)
+		default:
+			first = name
+		}
+	}
+	return nil
+}
+
+func parseTimeout(text string, least int64) (uint32, error) {
+	seconds, ok := number(text, least, longestTimeout)
+	if !ok {
+		return 0, misuse("invalid timeout value `%s' specified", text)
+	}
+	return uint32(seconds), nil
+}
+
+// bounded returns a reader of numbers from least to most that reports a bad one
+// with the message.
+func bounded(least, most int64, message string) func(string) (int64, error) {
+	return func(text string) (int64, error) {
+		n, ok := number(text, least, most)
+		if !ok {
+			return 0, misuse("%s", message)
+		}
+		return n, nil
+	}
+}
+
+var (
+	readWeight   = bounded(0, math.MaxInt32, "illegal weight specified")
+	readUpper    = bounded(0, math.MaxInt32, "illegal u_threshold specified")
+	readLower    = bounded(0, math.MaxInt32, "illegal l_threshold specified")
+	readTunPort  = bounded(1, 65535, "illegal tunnel port specified")
+	readSyncID   = bounded(0, 255, "illegal syncid specified")
+	readMaxLen   = bounded(1, 65507, "illegal sync-maxlen specified")
+	readDaemPort = bounded(1, 65535, "illegal mcast-port specified")
+	readTTL      = bounded(1, 255, "illegal mcast-ttl specified")
+)
