@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The connection table: buckets of eight entries, two buckets a connection
+ * may be in, no locks. An entry is claimed by compare-and-swap, written, then
+ * published. See types.h for an entry's life.
+ */
+#ifndef LVSX_CONN_H
+#define LVSX_CONN_H
+
+#include "maps.h"
+#include "packet.h"
+#include "tcp.h"
+#include "types.h"
+
+static __always_inline enum phase phase_of(__u32 life)
+{
+	return life & ((1 << LIFE_STATE_SHIFT) - 1);
+}
+
+static __always_inline enum state state_of(__u32 life)
+{
+	return life >> LIFE_STATE_SHIFT & LIFE_STATE_MASK;
+}
+
+static __always_inline __u32 make_life(__u32 generation, enum state state, enum phase phase)
+{
+	return generation << LIFE_GENERATION_SHIFT | (__u32)state << LIFE_STATE_SHIFT | phase;
+}
+
+static __always_inline __u32 generation_of(__u32 life)
+{
+	return life >> LIFE_GENERATION_SHIFT;
+}
+
+/* Where a connection may be: two buckets, and the entry in them to look at first. */
+struct place {
+	__u32 buckets[2];
+	__u32 home;
+};
+
+static __always_inline __u32 reduce(__u32 hash)
+{
+	return (__u64)hash * bucket_count >> 32;
+}
+
+/* place_of hashes the client's side alone, so that both directions find it. */
+static __always_inline struct place place_of(const union addr *client, __be16 port, __u8 proto)
+{
+	const __u64 multiplier = 0x9e3779b97f4a7c15ULL;
+	__u64 hash = client->halves[0] ^ hash_seed[0];
+	struct place place;
+
+	hash *= multiplier;
+	hash ^= hash >> 32;
+	hash ^= client->halves[1];
+	hash *= multiplier;
+	hash ^= hash >> 29;
+	hash ^= hash_seed[1] ^ ((__u64)proto << 16 | port);
+	hash *= multiplier;
+	hash ^= hash >> 32;
+
+	place.home = hash & (BUCKET_CONNS - 1);
+	place.buckets[0] = reduce(hash >> 32);
+	place.buckets[1] = reduce((hash * multiplier) >> 32);
+	return place;
+}
+
+static __always_inline int is_expired(const struct conn *conn, __u32 now)
+{
+	return (__s32)(READ_ONCE(conn->expires) - now) <= 0;
+}
+
+enum direction {
+	REQUEST, /* from the client to the VIP */
+	REPLY,	 /* from a NAT real server to the client */
+};
+
+/* What a search found: the entry, and its life at that moment. */
+struct found {
+	struct conn *conn;
+	__u32 life;
+	__u32 dest;
+};
+
+static __always_inline __be16 real_port(const struct conn *conn, const struct dest *dest)
+{
+	return dest->port ? dest->port : conn->vport;
+}
+
+/* All bits in which two addresses differ; one branch tests a whole key. */
+static __always_inline __u64 difference(const union addr *a, const union addr *b)
+{
+	return (a->halves[0] ^ b->halves[0]) | (a->halves[1] ^ b->halves[1]);
+}
+
+static __always_inline __u64 request_difference(const struct conn *conn, const struct flow *flow)
+{
+	return difference(&conn->cip, &flow->src) | difference(&conn->vip, &flow->dst) |
+	       (conn->cport ^ flow->port.source) | (conn->vport ^ flow->port.dest) |
+	       (conn->proto ^ flow->proto);
+}
+
+static __always_inline __u64 reply_difference(const struct conn *conn, const struct flow *flow)
+{
+	return difference(&conn->cip, &flow->dst) | (conn->cport ^ flow->port.dest) |
+	       (conn->proto ^ flow->proto) | (conn->forwarding ^ FORWARDING_MASQ);
+}
+
+/* The real address stands in the destination. */
+static __always_inline int is_from(const struct conn *conn, __u32 key, const struct flow *flow)
+{
+	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+
+	return dest && is_equal(&dest->rip, &flow->src) &&
+	       real_port(conn, dest) == flow->port.source;
+}
+
+static __always_inline int match(struct conn *conn, const struct flow *flow,
+				 enum direction direction, __u32 now, struct found *found)
+{
+	__u32 life = READ_ONCE(conn->life), dest;
+	__u64 different = direction == REQUEST ? request_difference(conn, flow)
+					       : reply_difference(conn, flow);
+
+	if ((different | (phase_of(life) ^ PHASE_LIVE)))
+		return 0;
+	dest = READ_ONCE(conn->dest);
+	if (is_expired(conn, now) || (direction == REPLY && !is_from(conn, dest, flow)))
+		return 0;
+	found->conn = conn;
+	found->dest = dest;
+	found->life = READ_ONCE(conn->life);
+	/* Taken over while it was read: what was read may be another's. */
+	return generation_of(found->life) == generation_of(life);
+}
+
+static __always_inline int search(__u32 index, __u32 home, const struct flow *flow,
+				  enum direction direction, __u32 now, struct found *found)
+{
+	struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
+
+	if (!bucket)
+		return 0;
+	for (__u32 i = 0; i < BUCKET_CONNS; i++) {
+		if (match(&bucket->conns[(home + i) % BUCKET_CONNS], flow, direction, now, found))
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline int find_conn(const struct place *place, const struct flow *flow,
+				     enum direction direction, __u32 now, struct found *found)
+{
+	return search(place->buckets[0], place->home, flow, direction, now, found) ||
+	       search(place->buckets[1], place->home, flow, direction, now, found);
+}
+
+static __always_inline struct place place_of_flow(const struct flow *flow, enum direction direction)
+{
+	if (direction == REQUEST)
+		return place_of(&flow->src, flow->port.source, flow->proto);
+	return place_of(&flow->dst, flow->port.dest, flow->proto);
+}
+
+/*
+ * locate is find_conn for the rare cases, verified by itself so that it costs
+ * the verifier nothing where it is called. 0: nothing found, else the entry's
+ * number in the table plus one.
+ */
+__noinline __u64 locate(const struct flow *flow, enum direction direction, __u32 now)
+{
+	struct found found = {};
+	struct place place;
+
+	if (!flow)
+		return 0;
+	place = place_of_flow(flow, direction);
+	for (__u32 b = 0; b < 2; b++) {
+		__u32 index = b ? place.buckets[1] : place.buckets[0];
+		struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
+
+		if (!bucket)
+			return 0;
+		for (__u32 i = 0; i < BUCKET_CONNS; i++) {
+			if (match(&bucket->conns[i], flow, direction, now, &found))
+				return (__u64)index * BUCKET_CONNS + i + 1;
+		}
+	}
+	return 0;
+}
+
+static __always_inline struct conn *conn_at(__u64 location)
+{
+	__u32 index = (location - 1) / BUCKET_CONNS;
+	struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
+
+	return bucket ? &bucket->conns[(location - 1) % BUCKET_CONNS] : NULL;
+}
+
+static __always_inline int find_rare(const struct flow *flow, enum direction direction, __u32 now,
+				     struct found *found)
+{
+	__u64 location = locate(flow, direction, now);
+	struct conn *conn;
+
+	if (!location)
+		return 0;
+	conn = conn_at(location);
+	return conn && match(conn, flow, direction, now, found);
+}
+
+static __always_inline void account_begin(__u32 dest)
+{
+	struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);
+
+	if (load)
+		__sync_fetch_and_add(&load->total, 1);
+}
+
+static __always_inline void account_activity(__u32 dest, int change)
+{
+	struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);
+
+	if (load)
+		__sync_fetch_and_add(&load->active, change);
+}
+
+static __always_inline void account_end(__u32 dest, enum state state)
+{
+	struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);
+
+	if (!load)
+		return;
+	__sync_fetch_and_add(&load->total, -1);
+	if (is_active(state))
+		__sync_fetch_and_add(&load->active, -1);
+}
+
+/* end takes a live entry out of the table; ageing frees it later. */
+static __always_inline void end(const struct found *found)
+{
+	__u32 life = READ_ONCE(found->conn->life);
+	__u32 dead = make_life(generation_of(life), state_of(life), PHASE_DEAD);
+
+	if (phase_of(life) != PHASE_LIVE || generation_of(life) != generation_of(found->life))
+		return;
+	if (__sync_val_compare_and_swap(&found->conn->life, life, dead) == life)
+		account_end(found->dest, state_of(life));
+}
+
+/*
+ * step moves the connection to its next state and restarts its timer. Only
+ * whoever exchanges the state changes the destination's count.
+ */
+static __always_inline void step(struct found *found, enum half half, enum event event, __u32 now)
+{
+	struct conn *conn = found->conn;
+	enum state state = state_of(found->life), next = STATE_UDP;
+	__u32 expires;
+
+	if (conn->proto == IPPROTO_TCP)
+		next = tcp_step(state, half, event);
+	else if (!(conn->flags & CONN_CONFIRMED) && state == STATE_UDP)
+		conn->flags |= CONN_CONFIRMED;
+
+	if (next != state) {
+		__u32 life = make_life(generation_of(found->life), next, PHASE_LIVE);
+
+		if (__sync_val_compare_and_swap(&conn->life, found->life, life) == found->life &&
+		    is_active(next) != is_active(state))
+			account_activity(found->dest, is_active(next) ? 1 : -1);
+	}
+	expires = now + settings.timeouts[next & (STATE_SLOTS - 1)];
+	/* A line that is not written stays shared between CPUs. */
+	if (conn->expires != expires)
+		conn->expires = expires;
+}
+
+/*
+ * worth says how much an entry is worth keeping when a new connection needs its
+ * place; the smallest goes. Nothing in the middle of its life is ever given up.
+ */
+#define WORTH_FREE 0
+#define WORTH_EXPIRED 1
+#define WORTH_EMBRYONIC 2
+#define WORTH_CLOSED (1u << 30)
+#define WORTH_KEEPING 0xffffffff
+
+static __always_inline int is_embryonic(const struct conn *conn, enum state state)
+{
+	return state == STATE_SYN_RECV || state == STATE_SYNACK || state == STATE_NONE ||
+	       (state == STATE_UDP && !(conn->flags & CONN_CONFIRMED));
+}
+
+static __always_inline int is_closed(enum state state)
+{
+	return state == STATE_TIME_WAIT || state == STATE_CLOSE || state == STATE_LAST_ACK;
+}
+
+static __always_inline __u32 worth(const struct conn *conn, __u32 life, __u32 now)
+{
+	__u32 left = READ_ONCE(conn->expires) - now;
+
+	if (phase_of(life) == PHASE_FREE)
+		return WORTH_FREE;
+	if (phase_of(life) != PHASE_LIVE)
+		return WORTH_KEEPING;
+	if ((__s32)left <= 0)
+		return WORTH_EXPIRED;
+	if (left >= WORTH_CLOSED / 2)
+		return WORTH_KEEPING;
+	if (is_embryonic(conn, state_of(life)))
+		return WORTH_EMBRYONIC + left;
+	if (is_closed(state_of(life)))
+		return WORTH_CLOSED + left;
+	return WORTH_KEEPING;
+}
+
+/*
+ * claim takes over the entry of least worth among both buckets, leaving it
+ * BUSY: its number plus one, or 0.
+ */
+__noinline __u64 claim(const struct place *place, __u32 now)
+{
+	__u32 least = WORTH_KEEPING, seen = 0, dest;
+	struct conn *conn;
+	__u64 best = 0;
+
+	if (!place)
+		return 0;
+	for (__u32 b = 0; b < 2 && least > WORTH_EXPIRED; b++) {
+		__u32 index = b ? place->buckets[1] : place->buckets[0];
+		struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
+
+		if (!bucket)
+			return 0;
+		for (__u32 i = 0; i < BUCKET_CONNS && least > WORTH_FREE; i++) {
+			__u32 slot = (place->home + i) % BUCKET_CONNS;
+			__u32 life = READ_ONCE(bucket->conns[slot].life);
+			__u32 mine = worth(&bucket->conns[slot], life, now);
+
+			if (mine < least) {
+				least = mine;
+				best = (__u64)index * BUCKET_CONNS + slot + 1;
+				seen = life;
+			}
+		}
+	}
+	conn = best ? conn_at(best) : NULL;
+	if (!conn)
+		return 0;
+	dest = conn->dest;
+	if (__sync_val_compare_and_swap(
+		    &conn->life, seen,
+		    make_life(generation_of(seen) + 1, STATE_NONE, PHASE_BUSY)) != seen)
+		return 0;
+	if (phase_of(seen) == PHASE_LIVE)
+		account_end(dest, state_of(seen));
+	return best;
+}
+
+/*
+ * new_conn enters a connection for a request. If another CPU entered the same
+ * one meanwhile, this one gives way and the other's is found.
+ */
+static __always_inline int new_conn(const struct place *place, const struct packet *pkt, __u32 dest,
+				    __u8 forwarding, __u32 ifindex, struct found *found)
+{
+	__u32 now = pkt->moment.now;
+	struct found other = {};
+	__u64 location = claim(place, now);
+	struct conn *conn;
+
+	if (!location) /* lost a race for the entry: once more, then the table is full */
+		location = claim(place, now);
+	conn = location ? conn_at(location) : NULL;
+	if (!conn)
+		return 0;
+
+	conn->cip = pkt->flow.src;
+	conn->vip = pkt->flow.dst;
+	conn->cport = pkt->flow.port.source;
+	conn->vport = pkt->flow.port.dest;
+	conn->proto = pkt->flow.proto;
+	conn->forwarding = forwarding;
+	conn->dest = dest;
+	conn->flags = 0;
+	/* kernel: ip_vs_conn_new() gives 3 s until the state machine ran */
+	conn->expires = now + settings.timeouts[STATE_SYN_RECV];
+	__builtin_memcpy(conn->client_mac, pkt->eth->h_source, sizeof(conn->client_mac));
+	conn->client_ifindex = ifindex;
+	conn->hop_epoch = 0;
+
+	found->conn = conn;
+	found->dest = dest;
+	found->life = make_life(generation_of(conn->life), STATE_NONE, PHASE_LIVE);
+	account_begin(dest);
+	/* An exchange, not a store: it orders the writes above before it on every CPU. */
+	__sync_lock_test_and_set(&conn->life, found->life);
+
+	if (find_rare(&pkt->flow, REQUEST, now, &other) && other.conn != conn) {
+		end(found);
+		*found = other;
+	}
+	return 1;
+}
+
+#endif

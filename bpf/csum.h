@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Internet checksums: incremental (RFC 1624, equation 3) and whole. */
+#ifndef LVSX_CSUM_H
+#define LVSX_CSUM_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "maps.h"
+
+static __always_inline __u16 csum_fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* What a checksum's complement gains when 32 bits change from one value to another. */
+static __always_inline __u64 csum_change32(__be32 from, __be32 to)
+{
+	return (__u64)(__u32)~from + to;
+}
+
+static __always_inline __u64 csum_change16(__be16 from, __be16 to)
+{
+	return (__u64)(__u16)~from + to;
+}
+
+static __always_inline __u16 csum_apply(__u16 csum, __u64 change)
+{
+	return ~csum_fold((__u16)~csum + change);
+}
+
+/* One hop less to live: TTL is the high byte of its 16 bits. */
+static __always_inline void decrement_ttl(struct iphdr *ip)
+{
+	__u32 csum = ip->check;
+
+	/* include/net/ip.h: ip_decrease_ttl() */
+	csum += bpf_htons(0x0100);
+	ip->check = csum + (csum >= 0xffff);
+	ip->ttl--;
+}
+
+/* The sum over an IPv4 header without options whose check field is 0. */
+static __always_inline __u16 ip_csum(const struct iphdr *ip)
+{
+	const __u32 *words = (const __u32 *)ip;
+	__u64 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < 5; i++)
+		sum += words[i];
+	return ~csum_fold(sum);
+}
+
+/*
+ * csum_bytes sums size bytes of the packet from offset on, onto sum. It reads
+ * all of them: only for packets that are rare.
+ */
+__noinline __u64 csum_bytes(struct xdp_md *ctx, __u32 offset, __u32 size, __u64 sum)
+{
+	__u32 key = 0;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &key);
+
+	if (!scratch)
+		return sum;
+	for (int i = 0; i < 0x10000 / CSUM_CHUNK; i++) {
+		__u32 part = size < CSUM_CHUNK ? size : CSUM_CHUNK, last;
+
+		if (part < 1 || part > CSUM_CHUNK)
+			break;
+		/* bpf_csum_diff() takes whole words: the last one is filled up with zeros. */
+		last = (part - 1) / 4 & (CSUM_CHUNK / 4 - 1);
+		scratch->words[last] = 0;
+		if (bpf_xdp_load_bytes(ctx, offset, scratch->words, part))
+			break;
+		sum += (__u32)bpf_csum_diff(NULL, 0, scratch->words, (last + 1) * 4, 0);
+		offset += part;
+		size -= part;
+	}
+	return sum;
+}
+
+#endif

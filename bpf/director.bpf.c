@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The director's datapath. A packet's way: parse -> direction -> connection ->
+ * (new: service -> schedule -> insert) -> state and counters -> forwarding
+ * method -> next hop. One header a step; read them in that order.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "types.h"
+#include "maps.h"
+#include "packet.h"
+#include "service.h"
+#include "conn.h"
+#include "sched.h"
+#include "forward.h"
+#include "related.h"
+
+/* kernel: FTPDATA is never scheduled, active FTP's connections come from there. */
+#define FTP_DATA_PORT 20
+
+/*
+ * A client that uses its port again after the connection closed gets a new one
+ * (conn_reuse_mode 1; ip_vs_core.c: is_new_conn_expected()).
+ */
+static __always_inline int is_reuse(const struct packet *pkt, const struct found *found)
+{
+	enum state state = state_of(found->life);
+
+	return pkt->syn && (state == STATE_TIME_WAIT || state == STATE_CLOSE);
+}
+
+/* ip_vs_proto_tcp.c: tcp_conn_schedule(): SYN+ACK counts, too. */
+static __always_inline int may_schedule(const struct packet *pkt)
+{
+	return pkt->flow.proto == IPPROTO_UDP || pkt->event == EVENT_SYN;
+}
+
+/* request handles a packet of a known connection from its client. */
+static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *pkt,
+					    struct found *found, const struct interface *from)
+{
+	struct conn *conn = found->conn;
+	__u32 key = found->dest;
+	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	/* DR and TUN: the director does not see what the real server says. */
+	enum half half = conn->forwarding == FORWARDING_MASQ ? HALF_INPUT : HALF_INPUT_ONLY;
+
+	/* expire_nodest_conn 0: silence until the connection's time is over */
+	if (!dest || !(dest->flags & DEST_AVAILABLE))
+		return VERDICT_DESTINATION_GONE;
+	count_in(found->dest, pkt->length);
+	step(found, half, pkt->event, pkt->moment.now);
+	return forward_request(ctx, pkt, conn, dest, from);
+}
+
+/* reply handles a packet of a NAT connection from its real server. */
+static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt,
+					  struct found *found)
+{
+	__u32 key = found->dest;
+	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+
+	if (pkt->ip->ttl <= 1)
+		return VERDICT_REPLY_EXPIRED;
+	if (dest && dest->flags & DEST_AVAILABLE)
+		count_out(found->dest, pkt->length);
+	step(found, HALF_OUTPUT, pkt->event, pkt->moment.now);
+	return forward_reply(ctx, pkt, found->conn);
+}
+
+/* admit chooses a destination for a request without a connection. VERDICT_COUNT: found is its new
+ * one. */
+static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
+				     const struct place *place, struct found *found)
+{
+	__u32 key, *service;
+	struct dest *dest;
+
+	if (!may_schedule(pkt))
+		return VERDICT_NO_CONNECTION;
+	service = find_service(&pkt->flow);
+	if (!service)
+		return VERDICT_NOT_OURS;
+	if (pkt->flow.port.source == bpf_htons(FTP_DATA_PORT))
+		return VERDICT_NO_CONNECTION;
+
+	key = schedule(*service);
+	dest = bpf_map_lookup_elem(&dests, &key);
+	if (key == DEST_NONE || !dest)
+		return VERDICT_NO_DESTINATION;
+	if (!new_conn(place, pkt, key, dest->forwarding, ctx->ingress_ifindex, found))
+		return VERDICT_TABLE_FULL;
+	count_conn(found->dest);
+	return VERDICT_COUNT;
+}
+
+/* direct is the whole way of a packet. */
+static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pkt)
+{
+	const struct interface *from;
+	struct found found = {};
+	enum verdict verdict;
+	struct place place;
+	int in, out, known;
+
+	verdict = parse(ctx, pkt);
+	if (verdict != VERDICT_COUNT)
+		return verdict;
+	if (pkt->flow.proto == IPPROTO_ICMP)
+		return relate(ctx, pkt);
+	if (pkt->flow.proto != IPPROTO_TCP && pkt->flow.proto != IPPROTO_UDP)
+		return VERDICT_OTHER_PROTOCOL;
+
+	in = may_be_vip(&pkt->flow.dst);
+	out = may_be_rip(&pkt->flow.src);
+	if (!in && !out)
+		return VERDICT_NOT_OURS;
+	from = find_interface(ctx->ingress_ifindex);
+	if (!is_for_us(from, ctx->ingress_ifindex, pkt->eth))
+		return VERDICT_OTHER_HOST;
+	if (is_martian(pkt->ip->saddr, pkt->ip->daddr))
+		return VERDICT_MARTIAN;
+	verdict = parse_transport(pkt);
+	if (verdict != VERDICT_COUNT)
+		return verdict;
+
+	if (out) {
+		place = place_of_flow(&pkt->flow, REPLY);
+		if (find_conn(&place, &pkt->flow, REPLY, pkt->moment.now, &found))
+			return reply(ctx, pkt, &found);
+		if (!in)
+			return VERDICT_NOT_OURS;
+	}
+
+	place = place_of_flow(&pkt->flow, REQUEST);
+	known = find_conn(&place, &pkt->flow, REQUEST, pkt->moment.now, &found);
+	if (known && is_reuse(pkt, &found)) {
+		end(&found);
+		known = 0;
+	}
+	if (!known) {
+		verdict = admit(ctx, pkt, &place, &found);
+		if (verdict != VERDICT_COUNT)
+			return verdict;
+	}
+	return request(ctx, pkt, &found, from);
+}
+
+static __always_inline int transmit(struct xdp_md *ctx, const struct hop *next)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return XDP_DROP;
+	__builtin_memcpy(eth->h_dest, next->dmac, sizeof(eth->h_dest));
+	__builtin_memcpy(eth->h_source, next->smac, sizeof(eth->h_source));
+	if (next->ifindex == ctx->ingress_ifindex)
+		return XDP_TX;
+	return bpf_redirect_map(&ports, next->ifindex, XDP_DROP);
+}
+
+/* run does what the verdict says, and counts it. */
+static __always_inline int run(struct xdp_md *ctx, struct packet *pkt)
+{
+	enum verdict verdict = direct(ctx, pkt);
+	int action = XDP_DROP;
+
+	if (is_answered(verdict) && !refuse(ctx, pkt, verdict))
+		verdict = VERDICT_NO_ROOM;
+	if (verdict < VERDICT_MASQ_IN) {
+		action = XDP_PASS;
+	} else if (pkt->next.ifindex) {
+		action = transmit(ctx, &pkt->next);
+		if (action == XDP_DROP)
+			verdict = VERDICT_NO_PORT;
+	}
+	count_verdict(verdict);
+	return action;
+}
+
+SEC("xdp")
+int director(struct xdp_md *ctx)
+{
+	struct packet pkt = { .moment.now = bpf_jiffies64() >> clock_shift };
+
+	return run(ctx, &pkt);
+}
+
+/* The same at a moment of the test's choice; never attached. */
+struct moment test_moment SEC(".data.test");
+
+SEC("xdp")
+int director_at(struct xdp_md *ctx)
+{
+	struct packet pkt = { .moment = test_moment };
+
+	return run(ctx, &pkt);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

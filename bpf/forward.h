@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* From a connection to a frame on its way: limits, forwarding method, next hop. */
+#ifndef LVSX_FORWARD_H
+#define LVSX_FORWARD_H
+
+#define AF_INET 2
+
+#include "conn.h"
+#include "csum.h"
+#include "icmp.h"
+#include "maps.h"
+#include "nat.h"
+#include "packet.h"
+#include "tunnel.h"
+#include "types.h"
+
+/* Merged by offload: no frame on the wire is above its interface's MTU. */
+static __always_inline int is_merged(const struct packet *pkt, const struct interface *from)
+{
+	return from->flags & INTERFACE_GENERIC && pkt->length > from->mtu;
+}
+
+/* Why a packet cannot go on as it is. VERDICT_COUNT: it can. */
+static __always_inline enum verdict check_limits(const struct packet *pkt, const struct dest *dest,
+						 __u32 overhead, const struct interface *from)
+{
+	if (dest->flags & DEST_NO_ROUTE)
+		return VERDICT_NO_ROUTE;
+	if (pkt->ip->ttl <= 1)
+		return VERDICT_TTL_EXCEEDED;
+	if (likely(pkt->length + overhead <= dest->mtu))
+		return dest->next.ifindex ? VERDICT_COUNT : VERDICT_NO_NEIGHBOUR;
+	if (is_merged(pkt, from))
+		return dest->next.ifindex == from->ifindex ? VERDICT_COUNT : VERDICT_MERGED;
+	return pkt->ip->frag_off & bpf_htons(IP_DF) ? VERDICT_TOO_BIG : VERDICT_NEEDS_FRAGMENTING;
+}
+
+/* forward_request sends a packet from the client on to the real server. */
+static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct packet *pkt,
+						    const struct conn *conn,
+						    const struct dest *dest,
+						    const struct interface *from)
+{
+	__u32 overhead = conn->forwarding == FORWARDING_TUNNEL ? sizeof(struct iphdr) : 0;
+	enum verdict verdict;
+
+	if (dest->flags & DEST_LOCAL)
+		return VERDICT_LOCAL;
+	verdict = check_limits(pkt, dest, overhead, from);
+	/* kernel: __ip_vs_get_out_rt() lessens TTL before it looks at the MTU */
+	if (verdict != VERDICT_TTL_EXCEEDED && verdict != VERDICT_NO_ROUTE)
+		decrement_ttl(pkt->ip);
+	pkt->mtu = dest->mtu - overhead;
+	if (unlikely(verdict != VERDICT_COUNT))
+		return verdict;
+
+	pkt->next = dest->next;
+	switch (conn->forwarding) {
+	case FORWARDING_MASQ:
+		masquerade(ctx, pkt, dest, real_port(conn, dest));
+		return VERDICT_MASQ_IN;
+	case FORWARDING_TUNNEL:
+		return encapsulate(ctx, pkt, dest) ? VERDICT_TUNNEL : VERDICT_NO_ROOM;
+	default:
+		return VERDICT_ROUTE;
+	}
+}
+
+/*
+ * find_client_hop looks the way to the client up anew: what the FIB says, else
+ * what the connection has, the way by which the request came.
+ */
+static __noinline void find_client_hop(struct xdp_md *ctx, struct conn *conn)
+{
+	struct bpf_fib_lookup fib = {
+		.family = AF_INET,
+		.ifindex = ctx->ingress_ifindex,
+		.ipv4_src = to_ipv4(&conn->vip),
+		.ipv4_dst = to_ipv4(&conn->cip),
+	};
+	__u16 epoch = READ_ONCE(settings.epoch);
+
+	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) == BPF_FIB_LKUP_RET_SUCCESS) {
+		__builtin_memcpy(conn->client_mac, fib.dmac, sizeof(conn->client_mac));
+		conn->client_ifindex = fib.ifindex;
+	}
+	conn->hop_epoch = epoch;
+}
+
+/* set_client_hop sends the packet the way to the client, cached while no route or neighbour
+ * changed. */
+static __always_inline int set_client_hop(struct xdp_md *ctx, struct packet *pkt, struct conn *conn)
+{
+	const struct interface *out;
+
+	if (conn->hop_epoch != READ_ONCE(settings.epoch))
+		find_client_hop(ctx, conn);
+	out = find_interface(conn->client_ifindex);
+	if (!conn->client_ifindex || out->ifindex != conn->client_ifindex)
+		return 0;
+	__builtin_memcpy(pkt->next.dmac, conn->client_mac, sizeof(pkt->next.dmac));
+	__builtin_memcpy(pkt->next.smac, out->mac, sizeof(pkt->next.smac));
+	pkt->next.ifindex = conn->client_ifindex;
+	return 1;
+}
+
+/* forward_reply sends a NAT real server's packet back to the client, from the VIP. */
+static __always_inline enum verdict forward_reply(struct xdp_md *ctx, struct packet *pkt,
+						  struct conn *conn)
+{
+	if (!set_client_hop(ctx, pkt, conn))
+		return VERDICT_NO_PORT;
+	decrement_ttl(pkt->ip);
+	unmasquerade(ctx, pkt, conn);
+	return VERDICT_MASQ_OUT;
+}
+
+#endif

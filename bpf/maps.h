@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Every map of the datapath, and the counters. */
+#ifndef LVSX_MAPS_H
+#define LVSX_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "types.h"
+
+#define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
+
+/* Sizes are the director's to choose at load; those here are for tests. */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct service_key);
+	__type(value, __u32);
+} service_index SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct service);
+} services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 32768);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct list);
+} lists SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 524288);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct slot);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct dest);
+} dests SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct dest_load);
+} dest_loads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 131072);
+	__type(key, __u32);
+	__type(value, struct stats);
+} dest_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} conns SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, VERDICT_COUNT);
+	__type(key, enum verdict);
+	__type(value, __u64);
+} verdicts SEC(".maps");
+
+#define CSUM_CHUNK 512
+
+struct scratch {
+	__be32 words[CSUM_CHUNK / 4];
+};
+
+/* Packet bytes being summed, too many for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+/* Interfaces that can send, by ifindex. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u32);
+} ports SEC(".maps");
+
+/* A map of its own in the object, so that the director can write it whole. */
+struct settings settings SEC(".data.settings");
+
+/* Fixed at load. */
+const volatile __u32 bucket_count = 1024;
+const volatile __u64 hash_seed[2] = {};
+const volatile __u32 clock_shift = 4; /* a tick is 2^clock_shift jiffies */
+
+static __always_inline void count_verdict(enum verdict verdict)
+{
+	__u32 key = verdict;
+	__u64 *count = bpf_map_lookup_elem(&verdicts, &key);
+
+	if (count)
+		(*count)++;
+}
+
+static __always_inline void count_in(__u32 dest, __u32 bytes)
+{
+	struct stats *stats = bpf_map_lookup_elem(&dest_stats, &dest);
+
+	if (stats) {
+		stats->in_pkts++;
+		stats->in_bytes += bytes;
+	}
+}
+
+static __always_inline void count_out(__u32 dest, __u32 bytes)
+{
+	struct stats *stats = bpf_map_lookup_elem(&dest_stats, &dest);
+
+	if (stats) {
+		stats->out_pkts++;
+		stats->out_bytes += bytes;
+	}
+}
+
+static __always_inline void count_conn(__u32 dest)
+{
+	struct stats *stats = bpf_map_lookup_elem(&dest_stats, &dest);
+
+	if (stats)
+		stats->conns++;
+}
+
+#endif

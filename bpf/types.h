@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What the datapath and the director share: keys, values and enums of the
+ * maps. Go's types are generated from this file, never written twice.
+ *
+ * Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d; addresses and ports are in
+ * network byte order, everything else in the machine's.
+ */
+#ifndef LVSX_TYPES_H
+#define LVSX_TYPES_H
+
+#include <stddef.h>
+#include <linux/types.h>
+
+#define CACHE_LINE 64
+
+union addr {
+	__u8 bytes[16];
+	__u32 words[4];
+	__u64 halves[2];
+};
+
+/* The kernel's IP_VS_CONN_F_FWD_MASK values. */
+enum forwarding {
+	FORWARDING_MASQ = 0,
+	FORWARDING_TUNNEL = 2,
+	FORWARDING_ROUTE = 3,
+};
+
+enum scheduler {
+	SCHEDULER_NONE,
+	SCHEDULER_RR,
+	SCHEDULER_WRR,
+};
+
+/* include/net/ip_vs.h: IP_VS_TCP_S_*; UDP has the one state STATE_UDP. */
+enum state {
+	STATE_NONE,
+	STATE_ESTABLISHED,
+	STATE_SYN_SENT,
+	STATE_SYN_RECV,
+	STATE_FIN_WAIT,
+	STATE_TIME_WAIT,
+	STATE_CLOSE,
+	STATE_CLOSE_WAIT,
+	STATE_LAST_ACK,
+	STATE_LISTEN,
+	STATE_SYNACK,
+	STATE_UDP,
+	STATE_COUNT,
+	STATE_SLOTS = 16, /* a power of two, for the verifier */
+};
+
+/*
+ * What became of a packet. Each way out of the program is one of these and is
+ * counted, so that packets in = the sum of all.
+ */
+enum verdict {
+	/* to the kernel, untouched */
+	VERDICT_NOT_OURS,	/* no service and no connection of ours */
+	VERDICT_OTHER_PROTOCOL, /* ARP, IPv6, GRE ... : nothing we balance */
+	VERDICT_OTHER_HOST,	/* not addressed to this interface */
+	VERDICT_MALFORMED,	/* headers that lie or are cut off */
+	VERDICT_MARTIAN,	/* a source that no client can have */
+	VERDICT_FRAGMENT,	/* a fragment, its ports may be elsewhere */
+	VERDICT_NO_CONNECTION,	/* mid-stream, but no connection: the kernel answers RST */
+	VERDICT_UNRELATED,	/* an ICMP error about no connection of ours */
+	VERDICT_LOCAL,		/* the destination is the director itself */
+	VERDICT_REPLY_EXPIRED,	/* a reply with TTL 1: the kernel tells its sender */
+	/* sent on */
+	VERDICT_MASQ_IN,
+	VERDICT_MASQ_OUT,
+	VERDICT_TUNNEL,
+	VERDICT_ROUTE,
+	VERDICT_ERROR_IN,  /* an ICMP error from the client's side to the real server */
+	VERDICT_ERROR_OUT, /* an ICMP error from the real server's side to the client */
+	/* answered with an ICMP error */
+	VERDICT_NO_DESTINATION, /* port unreachable */
+	VERDICT_NO_ROUTE,	/* host unreachable */
+	VERDICT_TTL_EXCEEDED,	/* time exceeded */
+	VERDICT_TOO_BIG,	/* fragmentation needed */
+	/* dropped */
+	VERDICT_DESTINATION_GONE,  /* removed while its connection lives */
+	VERDICT_TABLE_FULL,	   /* no room for a new connection */
+	VERDICT_NO_NEIGHBOUR,	   /* next hop not resolved */
+	VERDICT_NO_PORT,	   /* interface cannot send */
+	VERDICT_BAD_CHECKSUM,	   /* an ICMP error that NAT would have to change */
+	VERDICT_ERROR_EXPIRED,	   /* an ICMP error with TTL 1 */
+	VERDICT_NEEDS_FRAGMENTING, /* too big, may be fragmented, we do not */
+	VERDICT_MERGED,	 /* merged by offload above the MTU, generic XDP cannot redirect it */
+	VERDICT_NO_ROOM, /* the driver left no headroom for a header */
+	VERDICT_COUNT,
+};
+
+struct service_key {
+	union addr vip;
+	__be16 port;
+	__u8 proto;
+	__u8 pad[5];
+};
+_Static_assert(sizeof(struct service_key) == 24, "service_key has holes");
+
+/*
+ * Where a list starts in the slots map and where its scheduler stands. Both
+ * words are exchanged whole, so that no packet sees half a change.
+ */
+struct service {
+	__u32 list;	 /* index in lists */
+	__u32 scheduler; /* enum scheduler */
+	/*
+	 * rr and wrr: low half the position of the last pick, 0 for the head
+	 * of the list, i + 1 for slot i; high half wrr's current weight.
+	 */
+	__u64 cursor;
+	struct service_key key;
+	__u32 flags; /* IP_VS_SVC_F_*, for the director alone */
+	__u32 used;  /* 1: this entry is a service */
+	__u8 pad[16];
+};
+_Static_assert(sizeof(struct service) == CACHE_LINE, "service is one cache line");
+
+/* One destination in a list, in the kernel's order: newest first. */
+struct slot {
+	__u32 dest;
+	__s32 weight;
+};
+
+/*
+ * A service's destinations. Each service has two lists, of which it names one;
+ * the director writes the other and switches.
+ */
+struct list {
+	__u32 first; /* index in slots */
+	__u32 count;
+	__u32 gcd;	  /* of the positive weights, 1 if there are none */
+	__s32 max_weight; /* the kernel's mw: largest weight - (gcd - 1); 0: nothing to choose */
+};
+_Static_assert(sizeof(struct list) == 16, "list has holes");
+
+/* Everything that a frame needs to reach its next stop. */
+struct hop {
+	__u8 dmac[6];
+	__u8 smac[6];
+	__u32 ifindex; /* 0: not resolved */
+};
+
+enum dest_flags {
+	DEST_AVAILABLE = 1, /* configured; clear while removed and remembered */
+	DEST_LOCAL = 2,	    /* an address of the director itself */
+	DEST_NO_ROUTE = 4,  /* the director has no route to it */
+};
+
+/* A destination: its identity first, then how to reach it. */
+struct dest {
+	union addr rip;
+	union addr tunnel_source; /* outer source address; the route's preferred one */
+	struct hop next;
+	__be16 port;	 /* 0: the port that the client asked for */
+	__u8 forwarding; /* enum forwarding */
+	__u8 flags;	 /* enum dest_flags */
+	__u16 mtu;	 /* of the route to the real server */
+	__u8 pad[2];
+	__u32 service; /* index in services */
+	__s32 weight;
+};
+_Static_assert(sizeof(struct dest) == CACHE_LINE, "dest is one cache line");
+
+/* Connections of a destination now, apart from it because they are written. */
+struct dest_load {
+	__u32 active;
+	__u32 total; /* active and inactive */
+};
+
+/* Per CPU. Bytes are of the IP packet. In: client to real server. */
+struct stats {
+	__u64 conns;
+	__u64 in_pkts;
+	__u64 out_pkts;
+	__u64 in_bytes;
+	__u64 out_bytes;
+};
+
+/*
+ * One connection, found from both sides by its client's address, port and
+ * protocol; the real address stands in the destination.
+ *
+ * life holds phase (2 bits), state (6 bits) and generation (24 bits), changed
+ * only by compare-and-swap: FREE -> BUSY (claimed by one writer) -> LIVE ->
+ * DEAD (ageing marks) -> FREE (ageing, a tick later). A live entry that has
+ * expired, or that must give way, goes to BUSY at once with a new generation;
+ * readers therefore compare life again after reading the rest.
+ */
+struct conn {
+	union addr cip;
+	union addr vip;
+	__be16 cport;
+	__be16 vport;
+	__u8 proto;
+	__u8 forwarding; /* enum forwarding, of the time it was made */
+	__u16 hop_epoch; /* settings' epoch in which client_hop was looked up, 0: learned from the
+			    request */
+	__u32 dest;
+	__u32 expires; /* in ticks */
+	__u8 client_mac[6];
+	__u16 flags; /* enum conn_flags */
+	__u32 client_ifindex;
+	__u32 life;
+};
+_Static_assert(sizeof(struct conn) == CACHE_LINE, "conn is one cache line");
+
+enum conn_flags {
+	CONN_CONFIRMED = 1, /* UDP: more than one packet was seen */
+};
+
+enum phase {
+	PHASE_FREE,
+	PHASE_BUSY,
+	PHASE_LIVE,
+	PHASE_DEAD,
+};
+
+#define LIFE_STATE_SHIFT 2
+#define LIFE_STATE_MASK 0x3f
+#define LIFE_GENERATION_SHIFT 8
+
+#define BUCKET_CONNS 8
+
+struct bucket {
+	struct conn conns[BUCKET_CONNS];
+};
+
+/* An interface that the director is attached to. */
+struct interface {
+	__u32 ifindex;
+	__u8 mac[6];
+	__u16 mtu;
+	__u32 flags; /* enum interface_flags */
+};
+_Static_assert(sizeof(struct interface) == 16, "interface has holes");
+
+enum interface_flags {
+	INTERFACE_GENERIC = 1, /* generic XDP: sees packets merged by offload */
+};
+
+#define FILTER_BITS 16
+#define FILTER_WORDS (1 << (FILTER_BITS - 6))
+#define INTERFACES 1024
+
+/* What the director sets while packets flow. */
+struct settings {
+	/*
+	 * One bit for each hashed address: of VIPs that have services or
+	 * connections, and of NAT's real servers. Whatever hits neither is
+	 * none of ours and costs no lookup.
+	 */
+	__u64 vips[FILTER_WORDS];
+	__u64 rips[FILTER_WORDS];
+	struct interface interfaces[INTERFACES]; /* at ifindex modulo INTERFACES */
+	__u32 timeouts[STATE_SLOTS];		 /* in ticks */
+	__u16 epoch; /* bumped by any route or neighbour change, never 0 */
+	__u16 pad;
+};
+
+#endif
