@@ -87,7 +87,7 @@ func (n *names) address(s string, proto ipvs.Protocol) (addr netip.AddrPort, has
 		}
 	}
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() && ip.Zone() == "" {
-		return n.withPort(ip, port, proto)
+		return n.join(ip, port, proto)
 	}
 	port = "" // as ipvsadm: brackets around anything else lose what follows them
 	if i := strings.LastIndexByte(host, ':'); i >= 0 {
@@ -100,11 +100,11 @@ func (n *names) address(s string, proto ipvs.Protocol) (addr netip.AddrPort, has
 	if !ok {
 		return addr, false, false
 	}
-	return n.withPort(ip, port, proto)
+	return n.join(ip, port, proto)
 }
 
-// withPort adds the port in ":port", a number or the name of a service.
-func (n *names) withPort(ip netip.Addr, port string, proto ipvs.Protocol) (addr netip.AddrPort, hasPort, ok bool) {
+// join adds the port in ":port", a number or the name of a service.
+func (n *names) join(ip netip.Addr, port string, proto ipvs.Protocol) (addr netip.AddrPort, hasPort, ok bool) {
 	if port == "" {
 		return netip.AddrPortFrom(ip, 0), false, true
 	}

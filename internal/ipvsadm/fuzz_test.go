@@ -40,7 +40,7 @@ func mustBeHarmless(t *testing.T, stdin string, argv ...string) {
 	if stderr.Len() == 0 {
 		t.Errorf("exit status %d without a message", code)
 	}
-	options := cmp.Options{cmpopts.IgnoreUnexported(ipvs.Table{}), comparable, cmpopts.EquateEmpty()}
+	options := cmp.Options{cmpopts.IgnoreUnexported(ipvs.Table{}), byValue, cmpopts.EquateEmpty()}
 	if diff := cmp.Diff(before, fake.table, options); diff != "" {
 		t.Errorf("%q failed with %q, yet changed the table (-before +after):\n%s", argv, stderr.String(), diff)
 	}

@@ -3,9 +3,7 @@
 package ipvsadm
 
 import (
-	"encoding/binary"
-	"net/netip"
-	"strings"
+	"math"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
@@ -70,7 +68,7 @@ var options = []option{
 
 	{long: "mcast-interface", value: required, read: (*parser).mcastInterface},
 	{long: "mcast-group", value: required, read: (*parser).mcastGroup},
-	{long: "mcast-port", value: required, read: count(mcastPort, readDaemPort, func(p *parser, n int64) { p.daemon.Port = uint16(n) })},
+	{long: "mcast-port", value: required, read: count(mcastPort, readGroupPort, func(p *parser, n int64) { p.daemon.Port = uint16(n) })},
 	{long: "mcast-ttl", value: required, read: count(mcastTTL, readTTL, func(p *parser, n int64) { p.daemon.TTL = uint8(n) })},
 	{long: "syncid", value: required, read: count(syncID, readSyncID, func(p *parser, n int64) { p.daemon.SyncID = uint8(n) })},
 	{long: "sync-maxlen", value: required, read: count(syncMaxLen, readMaxLen, func(p *parser, n int64) { p.daemon.MaxLen = uint16(n) })},
@@ -106,168 +104,25 @@ func count(o optionSet, read func(string) (int64, error), put func(*parser, int6
 	}
 }
 
-func virtualService(proto ipvs.Protocol) func(*parser, string, bool) error {
-	return func(p *parser, value string, _ bool) error {
-		if err := p.take(serviceAddress); err != nil {
-			return err
-		}
-		vip, _, ok := p.names.address(value, proto)
+// bounded returns a reader of numbers from least to most that reports a bad one
+// with the message.
+func bounded(least, most int64, message string) func(string) (int64, error) {
+	return func(text string) (int64, error) {
+		n, ok := number(text, least, most)
 		if !ok {
-			return misuse("illegal virtual server address[:port] specified")
+			return 0, misuse("%s", message)
 		}
-		p.service.Key = ipvs.Key{Protocol: proto, VIP: vip}
-		if vip.Addr().Is6() {
-			p.service.Netmask = ipvs.FullPrefix
-		}
-		return nil
+		return n, nil
 	}
 }
 
-func (p *parser) mark(value string, _ bool) error {
-	if err := p.take(serviceAddress); err != nil {
-		return err
-	}
-	n, ok := number(value, 1, 1<<32-1)
-	if !ok {
-		return misuse("invalid fwmark value `%s' specified", value)
-	}
-	p.service.Key = ipvs.MarkKey(uint32(n), false)
-	p.service.Protocol = ipvs.TCP // until the end: names of real servers' ports are TCP's
-	return nil
-}
-
-func (p *parser) ipv6(string, bool) error {
-	if p.service.Mark == 0 {
-		return misuse("-6 used before -f\n") // an empty line follows
-	}
-	p.service.VIP = netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
-	p.service.Netmask = ipvs.FullPrefix
-	return nil
-}
-
-func (p *parser) scheduler(value string, _ bool) error {
-	p.service.Scheduler = truncate(value, 15) // IP_VS_SCHEDNAME_MAXLEN less its end
-	return p.take(scheduler)
-}
-
-func (p *parser) persistent(value string, hasValue bool) (err error) {
-	if err := p.take(persistent); err != nil {
-		return err
-	}
-	p.service.Flags |= ipvs.Persistent
-	p.service.Timeout = defaultTimeout
-	if hasValue {
-		p.service.Timeout, err = parseTimeout(value, 1)
-	}
-	return err
-}
-
-func (p *parser) netmask(value string, _ bool) error {
-	if err := p.take(netmask); err != nil {
-		return err
-	}
-	if p.service.IPv6() {
-		length := atoi(value)
-		if length < 1 || length > int64(ipvs.FullPrefix) {
-			return misuse("illegal ipv6 netmask specified")
-		}
-		p.service.Netmask = uint32(length)
-		return nil
-	}
-	mask, ok := inetAton(value)
-	if !ok {
-		return misuse("illegal virtual server persistent mask specified")
-	}
-	p.service.Netmask = binary.BigEndian.Uint32(mask.AsSlice())
-	return nil
-}
-
-func (p *parser) engine(value string, _ bool) error {
-	p.service.Engine = truncate(value, 16) // IP_VS_PENAME_MAXLEN
-	return p.take(engine)
-}
-
-func (p *parser) onePacket(string, bool) error {
-	p.service.Flags |= ipvs.OnePacket
-	return p.take(ops)
-}
-
-// schedFlagNames tell the bit of each flag and the scheduler that knows the name.
-var schedFlagNames = map[string]struct {
-	flag      ipvs.ServiceFlags
-	scheduler string // empty: all
-}{
-	"flag-1":      {ipvs.SchedFlag1, ""},
-	"flag-2":      {ipvs.SchedFlag2, ""},
-	"flag-3":      {ipvs.SchedFlag3, ""},
-	"sh-fallback": {ipvs.SchedFlag1, "sh"},
-	"sh-port":     {ipvs.SchedFlag2, "sh"},
-	"mh-fallback": {ipvs.SchedFlag1, "mh"},
-	"mh-port":     {ipvs.SchedFlag2, "mh"},
-}
-
-// schedFlags goes by the scheduler given so far: -b must follow -s.
-func (p *parser) schedFlags(value string, _ bool) error {
-	if err := p.take(schedFlags); err != nil {
-		return err
-	}
-	for name := range strings.SplitSeq(value, ",") {
-		known, ok := schedFlagNames[name]
-		switch {
-		case name == "":
-		case !ok:
-			return misuse("invalid scheduler flag `%s'", name)
-		case known.scheduler != "" && known.scheduler != p.service.Scheduler:
-			return misuse("incompatible scheduler flag `%s'", name)
-		}
-		p.service.Flags |= known.flag
-	}
-	return nil
-}
-
-// realServer takes the port of the service given so far where it has none.
-func (p *parser) realServer(value string, _ bool) error {
-	if err := p.take(realServer); err != nil {
-		return err
-	}
-	rip, hasPort, ok := p.names.address(value, p.service.Protocol)
-	if !ok {
-		return misuse("illegal real server address[:port] specified")
-	}
-	if !hasPort {
-		rip = withPort(rip, p.service.VIP.Port())
-	}
-	p.dest.RIP = rip
-	return nil
-}
-
-func withPort(a netip.AddrPort, port uint16) netip.AddrPort {
-	return netip.AddrPortFrom(a.Addr(), port)
-}
-
-func forwarding(f ipvs.Forwarding) func(*parser, string, bool) error {
-	return func(p *parser, _ string, _ bool) error {
-		p.dest.Forwarding = f
-		return p.take(forwardingMethod)
-	}
-}
-
-func (p *parser) tunnelType(value string, _ bool) error {
-	if err := p.take(tunType); err != nil {
-		return err
-	}
-	for _, known := range []ipvs.TunnelType{ipvs.IPIP, ipvs.GUE, ipvs.GRE} {
-		if value == known.String() {
-			p.dest.TunnelType = known
-			return nil
-		}
-	}
-	return misuse("illegal tunnel type specified")
-}
-
-func tunnelFlags(o optionSet, f ipvs.TunnelFlags) func(*parser, string, bool) error {
-	return func(p *parser, _ string, _ bool) error {
-		p.dest.TunnelFlags |= f
-		return p.take(o)
-	}
-}
+var (
+	readWeight    = bounded(0, math.MaxInt32, "illegal weight specified")
+	readUpper     = bounded(0, math.MaxInt32, "illegal u_threshold specified")
+	readLower     = bounded(0, math.MaxInt32, "illegal l_threshold specified")
+	readTunPort   = bounded(1, 65535, "illegal tunnel port specified")
+	readSyncID    = bounded(0, 255, "illegal syncid specified")
+	readMaxLen    = bounded(1, 65507, "illegal sync-maxlen specified")
+	readGroupPort = bounded(1, 65535, "illegal mcast-port specified")
+	readTTL       = bounded(1, 255, "illegal mcast-ttl specified")
+)

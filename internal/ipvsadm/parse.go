@@ -4,7 +4,6 @@ package ipvsadm
 
 import (
 	"fmt"
-	"math"
 	"strings"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
@@ -180,98 +179,3 @@ func (p *parser) finish() error {
 	}
 	return nil
 }
-
-func (p *parser) finishService() error {
-	s := &p.service
-	kept := s.Flags&ipvs.Persistent != 0
-	if s.Mark == 0 && s.VIP.Port() == 0 && !kept {
-		return misuse("Zero port specified for non-persistent service")
-	}
-	if s.Flags&ipvs.OnePacket != 0 && s.Mark == 0 && s.Protocol != ipvs.UDP {
-		return misuse("One-Packet Scheduling is only for UDP virtual services")
-	}
-	if s.Scheduler == "" {
-		s.Scheduler = defaultScheduler
-	}
-	if !kept {
-		s.Netmask = 0
-	}
-	return nil
-}
-
-func (p *parser) finishServer() error {
-	s, d := &p.service, &p.dest
-	if s.Mark == 0 && d.Forwarding != ipvs.Masq {
-		// TUN and DR cannot change the port: the packet arrives as it was sent.
-		d.RIP = withPort(d.RIP, s.VIP.Port())
-	}
-	if d.RIP.Addr().Is6() != s.IPv6() && d.Forwarding != ipvs.Tunnel {
-		return misuse("Different address family is allowed only for tunneling servers")
-	}
-	if p.given&tunnelOptions != 0 && d.Forwarding != ipvs.Tunnel {
-		return misuse("Tunnel options conflict with forward method")
-	}
-	return p.checkTunnel()
-}
-
-// tunnelRules tell which options a tunnel type needs and takes. Of the checksum
-// options it takes one at most.
-var tunnelRules = map[ipvs.TunnelType]rule{
-	ipvs.IPIP: {needs: 0, accepts: 0},
-	ipvs.GUE:  {needs: tunPort, accepts: tunNoChecksum | tunChecksum | tunRemoteChecksum},
-	ipvs.GRE:  {needs: 0, accepts: tunNoChecksum | tunChecksum},
-}
-
-func (p *parser) checkTunnel() error {
-	r, kind := tunnelRules[p.dest.TunnelType], p.dest.TunnelType
-	first := ""
-	for i, name := range optionNames {
-		o := optionSet(1) << i
-		if o&(tunnelOptions&^tunType) == 0 {
-			continue
-		}
-		switch {
-		case p.given&o == 0 && r.needs&o != 0:
-			return misuse("You need to supply the '%s' option for the '%s' tunnel type", name, kind)
-		case p.given&o == 0 || r.needs&o != 0:
-		case r.accepts&o == 0:
-			return misuse("Illegal '%s' option with the '%s' tunnel type", name, kind)
-		case first != "":
-			return misuse("The option '%s' conflicts with the '%s' option in the '%s' tunnel type", name, first, kind)
-		default:
-			first = name
-		}
-	}
-	return nil
-}
-
-func parseTimeout(text string, least int64) (uint32, error) {
-	seconds, ok := number(text, least, longestTimeout)
-	if !ok {
-		return 0, misuse("invalid timeout value `%s' specified", text)
-	}
-	return uint32(seconds), nil
-}
-
-// bounded returns a reader of numbers from least to most that reports a bad one
-// with the message.
-func bounded(least, most int64, message string) func(string) (int64, error) {
-	return func(text string) (int64, error) {
-		n, ok := number(text, least, most)
-		if !ok {
-			return 0, misuse("%s", message)
-		}
-		return n, nil
-	}
-}
-
-var (
-	readWeight   = bounded(0, math.MaxInt32, "illegal weight specified")
-	readUpper    = bounded(0, math.MaxInt32, "illegal u_threshold specified")
-	readLower    = bounded(0, math.MaxInt32, "illegal l_threshold specified")
-	readTunPort  = bounded(1, 65535, "illegal tunnel port specified")
-	readSyncID   = bounded(0, 255, "illegal syncid specified")
-	readMaxLen   = bounded(1, 65507, "illegal sync-maxlen specified")
-	readDaemPort = bounded(1, 65535, "illegal mcast-port specified")
-	readTTL      = bounded(1, 255, "illegal mcast-ttl specified")
-)

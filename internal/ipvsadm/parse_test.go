@@ -14,8 +14,8 @@ import (
 	"github.com/lvsx/lvsx/internal/ipvsadm"
 )
 
-// comparable compares addresses by value, which go-cmp cannot see into.
-var comparable = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
+// byValue compares addresses, which go-cmp cannot see into.
+var byValue = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
 
 func oneOf[T any](r *rand.Rand, values ...T) T {
 	return values[r.IntN(len(values))]
@@ -106,7 +106,7 @@ func TestParseReadsWhatAChangePrints(t *testing.T) {
 		if err != nil {
 			t.Fatalf("Parse(%q): %v", want, err)
 		}
-		if diff := cmp.Diff(want, got, comparable); diff != "" {
+		if diff := cmp.Diff(want, got, byValue); diff != "" {
 			t.Fatalf("Parse(%q) (-want +got):\n%s", want, diff)
 		}
 	}
@@ -121,6 +121,7 @@ func TestParseRefuses(t *testing.T) {
 		{"-L -n", "-L -n: changes nothing"},
 		{"-A -t www:80", "illegal virtual server address[:port] specified"},
 		{"-A -t 10.0.0.1:80 -Lq", "invalid option `-Lq'"},
+		{"-L --start-daemon master", "invalid option `master'"},
 		{"-A -t 10.0.0.1:80 -nq", "-nq: unknown option"},
 		{"-A -t 10.0.0.1:80 --num", "--num: unknown option"},
 		{"-A -t 10.0.0.1:80 --numeric=1", "--numeric=1: option does not take an argument"},

@@ -89,9 +89,9 @@ func (w *words) valueOf(o *option) (match, error) {
 	case o.value == noValue:
 		return match{option: o}, nil
 	case len(w.left) > 0 && (o.value == required || !strings.HasPrefix(w.left[0], "-")):
-		value := w.left[0]
+		w.word = w.left[0] // popt names the last word that it took
 		w.left = w.left[1:]
-		return match{o, value, true}, nil
+		return match{o, w.word, true}, nil
 	case o.value == required:
 		return match{}, w.bad("missing argument")
 	}
