@@ -198,6 +198,16 @@ func TestStatsAreScaled(t *testing.T) {
 		run(opening(fake, nil), "-L", "-n", "--stats", "--exact", "-t", "10.0.0.80:80"))
 }
 
+func TestListKeepsLongIPv6Addresses(t *testing.T) {
+	fake := newFake()
+	p := opening(fake, nil)
+	check(t, result{}, run(p, "-A", "-t", "[2001:db8:1:2:3:4:5:6]:65535", "-s", "rr"))
+	got := run(p, "-L", "-n")
+	if want := "TCP  [2001:db8:1:2:3:4:5:6]:65535 rr\n"; !strings.HasSuffix(got.Stdout, want) {
+		t.Errorf("-L -n prints %q, want it to end in %q", got.Stdout, want)
+	}
+}
+
 func TestListMissingService(t *testing.T) {
 	check(t, result{1, "", "No such service\n"}, run(opening(newFake(), nil), "-L", "-n", "-t", "10.0.0.80:80"))
 }

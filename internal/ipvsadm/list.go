@@ -5,14 +5,24 @@ package ipvsadm
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"syscall"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
-// nameWidth is the column of addresses; longer names lose their end.
+// nameWidth is the column of addresses; longer names of IPv4 addresses lose
+// their end.
 const nameWidth = 28
+
+func (s *session) column(a netip.AddrPort, proto ipvs.Protocol, given optionSet) string {
+	name := s.names.endpoint(a, proto, given&numeric != 0)
+	if a.Addr().Is6() {
+		return name
+	}
+	return truncate(name, nameWidth)
+}
 
 func (s *session) list(r *request) error {
 	if r.given&(connection|timeout|daemon) != 0 && r.given&(stats|rate|thresholds) != 0 ||
@@ -129,7 +139,7 @@ func (s *session) listOne(svc ipvs.ServiceStatus, l layout, given optionSet) {
 		fmt.Fprintf(s.out, "%s %s%s\n", name, svc.Scheduler, listOptionsOf(svc.Service))
 	}
 	for _, d := range svc.Destinations {
-		rip := truncate(s.names.endpoint(d.RIP, svc.Protocol, given&numeric != 0), nameWidth)
+		rip := s.column(d.RIP, svc.Protocol, given)
 		if l.columns == nil {
 			fmt.Fprintf(s.out, "  -> %-28s%s\n", rip, counters(pick(l, d.Stats, d.Rate), given))
 		} else {
@@ -140,7 +150,7 @@ func (s *session) listOne(svc ipvs.ServiceStatus, l layout, given optionSet) {
 
 func (s *session) serviceName(k ipvs.Key, given optionSet) string {
 	if k.Mark == 0 {
-		return fmt.Sprintf("%-4s %s", k.Protocol, truncate(s.names.endpoint(k.VIP, k.Protocol, given&numeric != 0), nameWidth))
+		return fmt.Sprintf("%-4s %s", k.Protocol, s.column(k.VIP, k.Protocol, given))
 	}
 	name := fmt.Sprintf("FWM  %d", int32(k.Mark)) // ipvsadm prints marks as signed
 	if k.IPv6() {

@@ -43,8 +43,6 @@ const (
 	tunNoChecksum
 	tunChecksum
 	tunRemoteChecksum
-
-	optionsEnd
 )
 
 const tunnelOptions = tunType | tunPort | tunNoChecksum | tunChecksum | tunRemoteChecksum

@@ -44,11 +44,15 @@ var options = []option{
 	{long: "masquerading", short: 'm', read: forwarding(ipvs.Masq)},
 	{long: "ipip", short: 'i', read: forwarding(ipvs.Tunnel)},
 	{long: "gatewaying", short: 'g', read: forwarding(ipvs.Route)},
-	{long: "weight", short: 'w', value: required, read: count(weight, readWeight, func(p *parser, n int64) { p.dest.Weight = int32(n) })},
-	{long: "u-threshold", short: 'x', value: required, read: count(upperThreshold, readUpper, func(p *parser, n int64) { p.dest.Upper = uint32(n) })},
-	{long: "l-threshold", short: 'y', value: required, read: count(lowerThreshold, readLower, func(p *parser, n int64) { p.dest.Lower = uint32(n) })},
+	{long: "weight", short: 'w', value: required, read: bounded(weight, 0, math.MaxInt32, "illegal weight specified",
+		func(p *parser, n int64) { p.dest.Weight = int32(n) })},
+	{long: "u-threshold", short: 'x', value: required, read: bounded(upperThreshold, 0, math.MaxInt32, "illegal u_threshold specified",
+		func(p *parser, n int64) { p.dest.Upper = uint32(n) })},
+	{long: "l-threshold", short: 'y', value: required, read: bounded(lowerThreshold, 0, math.MaxInt32, "illegal l_threshold specified",
+		func(p *parser, n int64) { p.dest.Lower = uint32(n) })},
 	{long: "tun-type", value: required, read: (*parser).tunnelType},
-	{long: "tun-port", value: required, read: count(tunPort, readTunPort, func(p *parser, n int64) { p.dest.TunnelPort = uint16(n) })},
+	{long: "tun-port", value: required, read: bounded(tunPort, 1, 65535, "illegal tunnel port specified",
+		func(p *parser, n int64) { p.dest.TunnelPort = uint16(n) })},
 	{long: "tun-nocsum", read: tunnelFlags(tunNoChecksum, ipvs.NoChecksum)},
 	{long: "tun-csum", read: tunnelFlags(tunChecksum, ipvs.Checksum)},
 	{long: "tun-remcsum", read: tunnelFlags(tunRemoteChecksum, ipvs.RemoteChecksum)},
@@ -68,10 +72,14 @@ var options = []option{
 
 	{long: "mcast-interface", value: required, read: (*parser).mcastInterface},
 	{long: "mcast-group", value: required, read: (*parser).mcastGroup},
-	{long: "mcast-port", value: required, read: count(mcastPort, readGroupPort, func(p *parser, n int64) { p.daemon.Port = uint16(n) })},
-	{long: "mcast-ttl", value: required, read: count(mcastTTL, readTTL, func(p *parser, n int64) { p.daemon.TTL = uint8(n) })},
-	{long: "syncid", value: required, read: count(syncID, readSyncID, func(p *parser, n int64) { p.daemon.SyncID = uint8(n) })},
-	{long: "sync-maxlen", value: required, read: count(syncMaxLen, readMaxLen, func(p *parser, n int64) { p.daemon.MaxLen = uint16(n) })},
+	{long: "mcast-port", value: required, read: bounded(mcastPort, 1, 65535, "illegal mcast-port specified",
+		func(p *parser, n int64) { p.daemon.Port = uint16(n) })},
+	{long: "mcast-ttl", value: required, read: bounded(mcastTTL, 1, 255, "illegal mcast-ttl specified",
+		func(p *parser, n int64) { p.daemon.TTL = uint8(n) })},
+	{long: "syncid", value: required, read: bounded(syncID, 0, 255, "illegal syncid specified",
+		func(p *parser, n int64) { p.daemon.SyncID = uint8(n) })},
+	{long: "sync-maxlen", value: required, read: bounded(syncMaxLen, 1, 65507, "illegal sync-maxlen specified",
+		func(p *parser, n int64) { p.daemon.MaxLen = uint16(n) })},
 }
 
 // take notes that the option was given; none may be given twice.
@@ -91,38 +99,17 @@ func flag(o optionSet) func(*parser, string, bool) error {
 	return func(p *parser, _ string, _ bool) error { return p.take(o) }
 }
 
-func count(o optionSet, read func(string) (int64, error), put func(*parser, int64)) func(*parser, string, bool) error {
+// bounded reads an option whose value is a number from least to most.
+func bounded(o optionSet, least, most int64, message string, put func(*parser, int64)) func(*parser, string, bool) error {
 	return func(p *parser, value string, _ bool) error {
 		if err := p.take(o); err != nil {
 			return err
 		}
-		n, err := read(value)
-		if err == nil {
-			put(p, n)
-		}
-		return err
-	}
-}
-
-// bounded returns a reader of numbers from least to most that reports a bad one
-// with the message.
-func bounded(least, most int64, message string) func(string) (int64, error) {
-	return func(text string) (int64, error) {
-		n, ok := number(text, least, most)
+		n, ok := number(value, least, most)
 		if !ok {
-			return 0, misuse("%s", message)
+			return misuse("%s", message)
 		}
-		return n, nil
+		put(p, n)
+		return nil
 	}
 }
-
-var (
-	readWeight    = bounded(0, math.MaxInt32, "illegal weight specified")
-	readUpper     = bounded(0, math.MaxInt32, "illegal u_threshold specified")
-	readLower     = bounded(0, math.MaxInt32, "illegal l_threshold specified")
-	readTunPort   = bounded(1, 65535, "illegal tunnel port specified")
-	readSyncID    = bounded(0, 255, "illegal syncid specified")
-	readMaxLen    = bounded(1, 65507, "illegal sync-maxlen specified")
-	readGroupPort = bounded(1, 65535, "illegal mcast-port specified")
-	readTTL       = bounded(1, 255, "illegal mcast-ttl specified")
-)
