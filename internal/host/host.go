@@ -29,6 +29,22 @@ func NetworkInode() (uint64, error) {
 	return inode(threadNetNS)
 }
 
+// NetworkCookie returns a number that no other network namespace has had since
+// the machine started. An inode is used again for a new namespace once the
+// old one is gone; what is remembered under it must be checked by the cookie.
+func NetworkCookie() (uint64, error) {
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("read network namespace cookie: %w", err)
+	}
+	defer unix.Close(socket)
+	cookie, err := unix.GetsockoptUint64(socket, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0, fmt.Errorf("read network namespace cookie: %w", err)
+	}
+	return cookie, nil
+}
+
 func inode(path string) (uint64, error) {
 	var stat unix.Stat_t
 	if err := unix.Stat(path, &stat); err != nil {
@@ -52,6 +68,47 @@ func StateDir() (string, error) {
 		return "", fmt.Errorf("create state directory: %w", err)
 	}
 	return dir, nil
+}
+
+// LockState waits until no other process holds the state of the calling
+// thread's network namespace, and holds it until unlock is called.
+func LockState() (unlock func(), err error) {
+	for {
+		dir, err := lockStateDir()
+		if err != nil {
+			return nil, err
+		}
+		if isCurrent(dir) {
+			return func() { dir.Close() }, nil
+		}
+		dir.Close() // RemoveStateDir was faster
+	}
+}
+
+func lockStateDir() (*os.File, error) {
+	path, err := StateDir()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open state directory: %w", err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("lock state: %w", err)
+	}
+	return dir, nil
+}
+
+// isCurrent tells whether the open file is still what its name leads to.
+func isCurrent(file *os.File) bool {
+	opened, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(file.Name())
+	return err == nil && os.SameFile(opened, named)
 }
 
 // RemoveStateDir removes what StateDir made for the calling thread's network

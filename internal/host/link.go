@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +24,19 @@ type Link struct {
 	Loopback bool
 	ARP      bool // the link resolves neighbours: not loopback, tunnel or NOARP
 	Ethernet bool // frames carry an Ethernet header
+	Master   int  // index of the bridge or bond that the link is a port of, or 0
+	XDP      XDPMode
 }
+
+// XDPMode is how a link runs an XDP program.
+type XDPMode string
+
+// The modes. Native runs in the driver, generic before the kernel's stack.
+const (
+	NoXDP      XDPMode = ""
+	NativeXDP  XDPMode = "native"
+	GenericXDP XDPMode = "generic"
+)
 
 // VethEnd describes one end of a veth pair. A nil Namespace is the calling
 // thread's; a nil MAC is chosen by the kernel; MTU 0 means 1500.
@@ -159,14 +172,19 @@ func linkByName(name string) (netlink.Link, error) {
 	return l, nil
 }
 
-// notExist turns netlink's own error type into the standard one.
+// notExist turns netlink's own error type into one that is os.ErrNotExist.
 func notExist(err error) error {
 	var missing netlink.LinkNotFoundError
 	if errors.As(err, &missing) {
-		return os.ErrNotExist
+		return noLinkError{}
 	}
 	return err
 }
+
+type noLinkError struct{}
+
+func (noLinkError) Error() string        { return "no such interface" }
+func (noLinkError) Is(target error) bool { return target == os.ErrNotExist }
 
 func toLink(l netlink.Link) Link {
 	a := l.Attrs()
@@ -180,5 +198,17 @@ func toLink(l netlink.Link) Link {
 		Loopback: a.RawFlags&unix.IFF_LOOPBACK != 0,
 		ARP:      a.RawFlags&(unix.IFF_NOARP|unix.IFF_LOOPBACK|unix.IFF_POINTOPOINT) == 0,
 		Ethernet: a.EncapType == "ether",
+		Master:   a.MasterIndex,
+		XDP:      xdpMode(a.Xdp),
 	}
+}
+
+func xdpMode(x *netlink.LinkXdp) XDPMode {
+	switch {
+	case x == nil || !x.Attached:
+		return NoXDP
+	case x.AttachMode == nl.XDP_ATTACHED_SKB:
+		return GenericXDP
+	}
+	return NativeXDP
 }

@@ -30,15 +30,63 @@ func PathTo(address netip.Addr) (Path, error) {
 	if len(routes) == 0 {
 		return Path{}, fmt.Errorf("find route to %s: %w", address, unix.ENETUNREACH)
 	}
-	r := routes[0]
-	path := Path{Link: r.LinkIndex, Local: r.Type == unix.RTN_LOCAL}
-	if gateway, ok := netip.AddrFromSlice(r.Gw); ok {
+	path := toPath(routes[0].LinkIndex, routes[0].Gw, routes[0].Src)
+	path.Local = routes[0].Type == unix.RTN_LOCAL
+	return path, nil
+}
+
+// DefaultRoutes returns the ways that IPv4 packets go which no other route of
+// the main table takes. There is none, one or, with several paths or metrics,
+// more.
+func DefaultRoutes() ([]Path, error) {
+	return mainRoutes(func(r netlink.Route) bool { return r.Dst == nil || r.Dst.IP.IsUnspecified() && isZero(r.Dst.Mask) })
+}
+
+// Routes returns the ways of all IPv4 unicast routes of the main table.
+func Routes() ([]Path, error) {
+	return mainRoutes(func(netlink.Route) bool { return true })
+}
+
+func mainRoutes(wanted func(netlink.Route) bool) ([]Path, error) {
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	var paths []Path
+	for _, r := range routes {
+		if r.Type != unix.RTN_UNICAST || !wanted(r) {
+			continue
+		}
+		paths = append(paths, pathsOf(r)...)
+	}
+	return paths, nil
+}
+
+func pathsOf(r netlink.Route) []Path {
+	if len(r.MultiPath) == 0 {
+		return []Path{toPath(r.LinkIndex, r.Gw, r.Src)}
+	}
+	var paths []Path
+	for _, hop := range r.MultiPath {
+		paths = append(paths, toPath(hop.LinkIndex, hop.Gw, r.Src))
+	}
+	return paths
+}
+
+func toPath(link int, gateway, source net.IP) Path {
+	path := Path{Link: link}
+	if gateway, ok := netip.AddrFromSlice(gateway); ok {
 		path.Gateway = gateway.Unmap()
 	}
-	if source, ok := netip.AddrFromSlice(r.Src); ok {
+	if source, ok := netip.AddrFromSlice(source); ok {
 		path.Source = source.Unmap()
 	}
-	return path, nil
+	return path
+}
+
+func isZero(mask net.IPMask) bool {
+	ones, _ := mask.Size()
+	return ones == 0
 }
 
 // AddRoute adds or replaces the route to a network. An invalid via means that

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lvsx/lvsx/internal/realserver"
+)
+
+// realserverFlags are the flags that up, down and status share.
+type realserverFlags struct {
+	method    string
+	vips      []string
+	directors []string
+	link      string
+}
+
+func newRealserverCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "realserver",
+		Short: "Prepare this machine to serve a VIP as a real server",
+		Args:  cobra.NoArgs,
+	}
+	cmd.AddCommand(newRealserverUpCommand(), newRealserverDownCommand(), newRealserverStatusCommand())
+	return cmd
+}
+
+func newRealserverUpCommand() *cobra.Command {
+	var flags realserverFlags
+	cmd := &cobra.Command{
+		Use:   "up --method nat|tun|dr [--vip VIP]... [--director ADDR]... [--interface IF]",
+		Short: "Serve the VIPs, silently to neighbours; for nat, check the way back to clients",
+		Long: `Serve the VIPs. Neighbours must not learn that this machine has them, so ARP
+for them is silenced first. Tunnels are taken apart by the kernel's tunl0 where
+there is one, otherwise by an XDP program that accepts them from the given
+directors only. All is remembered for down. Nothing stays running. With nat
+nothing is changed: only the way back to clients is checked.`,
+		Example: `  lvsx realserver up --method dr --vip 192.0.2.1
+  lvsx realserver up --method tun --vip 192.0.2.1 --director 10.0.0.1
+  lvsx realserver up --method nat --director 10.0.0.1`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			request, err := flags.request()
+			if err != nil {
+				return err
+			}
+			result, err := realserver.Up(request)
+			if err != nil {
+				return err
+			}
+			printResult(cmd.OutOrStdout(), result)
+			return nil
+		},
+	}
+	flags.add(cmd)
+	if err := cmd.MarkFlagRequired("method"); err != nil {
+		panic(err)
+	}
+	return cmd
+}
+
+func newRealserverDownCommand() *cobra.Command {
+	var flags realserverFlags
+	cmd := &cobra.Command{
+		Use:   "down [--vip VIP]...",
+		Short: "Stop serving the VIPs, or all, and restore what up found",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			request, err := flags.request()
+			if err != nil {
+				return err
+			}
+			result, err := realserver.Down(request)
+			if err != nil {
+				return err
+			}
+			printResult(cmd.OutOrStdout(), result)
+			return nil
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+func newRealserverStatusCommand() *cobra.Command {
+	var flags realserverFlags
+	var output string
+	cmd := &cobra.Command{
+		Use:   "status [--method nat|tun|dr] [--vip VIP]... [--director ADDR]... [--interface IF]",
+		Short: "Show what a real server needs and whether it is so; exit status 1 if not",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			request, err := flags.request()
+			if err != nil {
+				return err
+			}
+			status, err := realserver.Look(request)
+			if err != nil {
+				return err
+			}
+			if err := printStatus(cmd.OutOrStdout(), output, status); err != nil {
+				return err
+			}
+			if !status.OK() {
+				return errors.New("realserver status: not all is as it should be")
+			}
+			return nil
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return cmd
+}
+
+func (f *realserverFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.method, "method", "", "forwarding method of the virtual service: nat, tun or dr")
+	cmd.Flags().StringSliceVar(&f.vips, "vip", nil, "virtual service's IPv4 `address`; can be repeated")
+	cmd.Flags().StringSliceVar(&f.directors, "director", nil, "director's `address` on the way to this machine; can be repeated")
+	cmd.Flags().StringVar(&f.link, "interface", "", "`interface` by which packets for the VIP come in (default: all, or the way to the director)")
+}
+
+func (f *realserverFlags) request() (realserver.Request, error) {
+	request := realserver.Request{Interface: f.link}
+	var errs []error
+	if f.method != "" {
+		method, err := realserver.ParseMethod(f.method)
+		request.Method = method
+		errs = append(errs, err)
+	}
+	var err error
+	request.VIPs, err = parseVIPs(f.vips)
+	errs = append(errs, err)
+	for _, text := range f.directors {
+		director, err := netip.ParseAddr(text)
+		errs = append(errs, err)
+		request.Directors = append(request.Directors, director)
+	}
+	return request, errors.Join(errs...)
+}
+
+func parseVIPs(texts []string) ([]netip.Addr, error) {
+	var vips []netip.Addr
+	for _, text := range texts {
+		vip, err := parseVIP(text)
+		if err != nil {
+			return nil, err
+		}
+		vips = append(vips, vip)
+	}
+	return vips, nil
+}
+
+func printResult(w io.Writer, result realserver.Result) {
+	for _, step := range result.Made {
+		fmt.Fprintln(w, step)
+	}
+	for _, step := range result.Undone {
+		fmt.Fprintln(w, "undone:", step)
+	}
+}
+
+func printStatus(w io.Writer, output string, status realserver.Status) error {
+	switch output {
+	case "json":
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(status)
+	case "text":
+		return printStatusText(w, status)
+	}
+	return fmt.Errorf("output %q: not one of text, json", output)
+}
+
+func printStatusText(w io.Writer, status realserver.Status) error {
+	if len(status.Wants)+len(status.Checks) == 0 {
+		_, err := fmt.Fprintln(w, "no VIP is served here")
+		return err
+	}
+	for _, want := range status.Wants {
+		fmt.Fprintf(w, "VIP %s by %s\n", want.VIP, want.Method)
+	}
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "STATE\tBY\tWHAT")
+	for _, check := range status.Checks {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", stateWord(check), makerWord(check), whatWord(check))
+	}
+	for _, count := range status.Counts {
+		if count.Packets > 0 {
+			fmt.Fprintf(table, "%d\tpackets\t%s\n", count.Packets, count.Verdict)
+		}
+	}
+	return table.Flush()
+}
+
+func stateWord(check realserver.Check) string {
+	if check.OK {
+		return "ok"
+	}
+	return "missing"
+}
+
+func makerWord(check realserver.Check) string {
+	switch {
+	case check.ByUs:
+		return "lvsx"
+	case check.OK:
+		return "others"
+	}
+	return "-"
+}
+
+func whatWord(check realserver.Check) string {
+	if check.Detail == "" {
+		return check.What
+	}
+	return check.What + " (" + check.Detail + ")"
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package realserver
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+
+	"github.com/lvsx/lvsx/internal/decap"
+	"github.com/lvsx/lvsx/internal/host"
+)
+
+// thisMachine makes steps on the machine itself, in the network namespace of
+// the calling thread.
+type thisMachine struct {
+	pins string // directory of the decapsulator
+}
+
+func (m thisMachine) look(s Step) (found int, met bool, err error) {
+	switch s.Kind {
+	case SetSysctl:
+		return lookSysctl(s)
+	case SetUp:
+		link, err := host.LinkByName(s.Link)
+		return 0, link.Up, err
+	case AddAddress:
+		met, err := hasVIP(s.Address)
+		return 0, met, err
+	case AddMember:
+		met, err := m.hasMember(s)
+		return 0, met, err
+	case Attach:
+		met, err := m.isAttached(s)
+		return 0, met, err
+	}
+	return 0, false, fmt.Errorf("%s: unknown step", s.Kind)
+}
+
+func (m thisMachine) do(s Step) error {
+	switch s.Kind {
+	case SetSysctl:
+		return setSysctl(s)
+	case SetUp:
+		return host.SetUp(s.Link)
+	case AddAddress:
+		_, err := host.AddAddress(s.Link, single(s.Address))
+		return err
+	case AddMember:
+		return m.loaded(func(d *decap.Decapsulator) error { return d.Add(s.Set, s.Address) })
+	case Attach:
+		return m.attach(s)
+	}
+	return fmt.Errorf("%s: unknown step", s.Kind)
+}
+
+func (m thisMachine) undo(s Step) error {
+	err := m.undoPresent(s)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // the interface is gone, or the decapsulator, and the step with it
+	}
+	return err
+}
+
+func (m thisMachine) undoPresent(s Step) error {
+	switch s.Kind {
+	case SetSysctl:
+		return restoreSysctl(s)
+	case SetUp:
+		return host.SetDown(s.Link)
+	case AddAddress:
+		_, err := host.DeleteAddress(s.Link, single(s.Address))
+		return err
+	case AddMember:
+		return m.opened(func(d *decap.Decapsulator) error { return d.Delete(s.Set, s.Address) })
+	case Attach:
+		return m.detach(s)
+	}
+	return fmt.Errorf("%s: unknown step", s.Kind)
+}
+
+func lookSysctl(s Step) (found int, met bool, err error) {
+	all, err := host.InterfaceSysctl("all", s.Setting).Read()
+	if err != nil {
+		return 0, false, err
+	}
+	own, err := host.InterfaceSysctl(s.Link, s.Setting).Read()
+	if err != nil {
+		return 0, false, err
+	}
+	return own, s.isMet(all, own), nil
+}
+
+// setSysctl fails if the value for all interfaces overrules the one that is
+// set, as 3 does for arp_ignore.
+func setSysctl(s Step) error {
+	if err := host.InterfaceSysctl(s.Link, s.Setting).Write(s.Value); err != nil {
+		return err
+	}
+	_, met, err := lookSysctl(s)
+	if err != nil || met {
+		return err
+	}
+	all := host.InterfaceSysctl("all", s.Setting)
+	overruled := fmt.Errorf("%s: the value of %s overrules it; `sysctl -w %s=0` first", s, all, all)
+	return errors.Join(overruled, restoreSysctl(s))
+}
+
+// restoreSysctl leaves a value that is not ours any more.
+func restoreSysctl(s Step) error {
+	setting := host.InterfaceSysctl(s.Link, s.Setting)
+	value, err := setting.Read()
+	if err != nil || value != s.Value {
+		return err
+	}
+	return setting.Write(s.Found)
+}
+
+// hasVIP looks for the VIP on links where no neighbour asks for it: lo, but
+// also tunl0 or a dummy, where others like to put it.
+func hasVIP(vip netip.Addr) (bool, error) {
+	links, err := host.Links()
+	if err != nil {
+		return false, err
+	}
+	for _, l := range links {
+		addresses, err := host.Addresses(l.Name)
+		if err != nil {
+			return false, err
+		}
+		has := func(p netip.Prefix) bool { return p.Addr() == vip }
+		if !slices.ContainsFunc(addresses, has) {
+			continue
+		}
+		if l.ARP {
+			return false, fmt.Errorf("VIP %s: it is on %s, which answers neighbours for it; a real server has it on lo only", vip, l.Name)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+func (m thisMachine) hasMember(s Step) (met bool, err error) {
+	err = m.opened(func(d *decap.Decapsulator) error {
+		members, err := d.Members(s.Set)
+		met = slices.Contains(members, s.Address)
+		return err
+	})
+	return met, ignoreMissing(err)
+}
+
+func (m thisMachine) isAttached(s Step) (met bool, err error) {
+	link, err := host.LinkByName(s.Link)
+	if err != nil {
+		return false, err
+	}
+	err = m.opened(func(d *decap.Decapsulator) error {
+		attached, err := d.Attached()
+		met = slices.Contains(attached, link.Index)
+		return err
+	})
+	return met, ignoreMissing(err)
+}
+
+// attach keeps to generic XDP on a veth: in the driver, packets that were
+// merged or left without checksum by the peer would need its help.
+func (m thisMachine) attach(s Step) error {
+	link, err := host.LinkByName(s.Link)
+	if err != nil {
+		return err
+	}
+	err = m.loaded(func(d *decap.Decapsulator) error { return d.Attach(link.Index, link.Kind != "veth") })
+	if err != nil {
+		return fmt.Errorf("interface %s: %w", s.Link, err)
+	}
+	return nil
+}
+
+func (m thisMachine) detach(s Step) error {
+	link, err := host.LinkByName(s.Link)
+	if err != nil {
+		return err
+	}
+	return m.opened(func(d *decap.Decapsulator) error { return d.Detach(link.Index) })
+}
+
+func (m thisMachine) loaded(f func(*decap.Decapsulator) error) error {
+	return with(decap.Load, m.pins, f)
+}
+
+func (m thisMachine) opened(f func(*decap.Decapsulator) error) error {
+	return with(decap.Open, m.pins, f)
+}
+
+func with(open func(string) (*decap.Decapsulator, error), dir string, f func(*decap.Decapsulator) error) error {
+	d, err := open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return f(d)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
