@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+
+PREFIX ?= /usr/local
+SBIN = $(DESTDIR)$(PREFIX)/sbin
+
+.PHONY: all generate test lab bench check install
+
+all:
+	CGO_ENABLED=0 go build -trimpath -o lvsx ./cmd/lvsx
+
+# Compiles bpf/ anew; needs clang-19 and llvm-19. The result is committed.
+generate:
+	go generate ./...
+
+test:
+	go test ./...
+
+lab:
+	go run ./cmd/lvsx lab
+
+bench:
+	go run ./cmd/lvsx bench
+
+# What CI does, as root; installs what it needs on Debian.
+check:
+	.ci/run
+
+install: all
+	install -D -m 0755 lvsx $(SBIN)/lvsx
+	for name in ipvsadm ipvsadm-save ipvsadm-restore; do ln -sf lvsx $(SBIN)/$$name; done
