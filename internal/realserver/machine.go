@@ -27,7 +27,7 @@ func (m thisMachine) look(s Step) (found int, met bool, err error) {
 		link, err := host.LinkByName(s.Link)
 		return 0, link.Up, err
 	case AddAddress:
-		met, err := hasVIP(s.Address)
+		met, err := lookAddress(s)
 		return 0, met, err
 	case AddMember:
 		met, err := m.hasMember(s)
@@ -116,6 +116,30 @@ func restoreSysctl(s Step) error {
 		return err
 	}
 	return setting.Write(s.Found)
+}
+
+func lookAddress(s Step) (met bool, err error) {
+	if s.Link == tunnelLink {
+		return passesSourceCheck(s)
+	}
+	return hasVIP(s.Address)
+}
+
+// passesSourceCheck tells whether clients' packets can come out of the tunnel:
+// it has the VIP, or sources are not checked. Even when it checks loosely, the
+// kernel drops what comes in by a device without an address
+// (net/ipv4/fib_frontend.c, __fib_validate_source).
+func passesSourceCheck(s Step) (bool, error) {
+	has, err := host.HasAddress(s.Link, single(s.Address))
+	if err != nil || has {
+		return has, err
+	}
+	all, err := host.InterfaceSysctl("all", "rp_filter").Read()
+	if err != nil {
+		return false, err
+	}
+	own, err := host.InterfaceSysctl(s.Link, "rp_filter").Read()
+	return max(all, own) == 0, err
 }
 
 // hasVIP looks for the VIP on links where no neighbour asks for it: lo, but

@@ -82,6 +82,7 @@ func needs(w Want, f Facts) []Step {
 	case w.Method == TUN && f.Tunnel:
 		steps = append(steps, Step{Kind: SetUp, Link: tunnelLink})
 		steps = append(steps, loosen([]string{tunnelLink})...)
+		steps = append(steps, Step{Kind: AddAddress, Link: tunnelLink, Address: w.VIP})
 	case w.Method == TUN:
 		steps = append(steps, decapsulate(w, f)...)
 		steps = append(steps, loosen(f.Astray)...)

@@ -54,6 +54,7 @@ func TestNeeds(t *testing.T) {
 				"sysctl -w net.ipv4.conf.eth0.arp_announce=2",
 				"ip link set tunl0 up",
 				"sysctl -w net.ipv4.conf.tunl0.rp_filter=2",
+				"ip address add 192.0.2.1/32 dev tunl0",
 				"ip link set lo up",
 				"ip address add 192.0.2.1/32 dev lo",
 			},
