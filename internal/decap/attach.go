@@ -28,7 +28,7 @@ func (d *Decapsulator) Attach(ifindex int, native bool) error {
 		return err
 	}
 	attached, err := d.attachBest(ifindex, native)
-	if errors.Is(err, unix.EBUSY) {
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("attach decapsulator: the interface runs another XDP program (`ip link show` names it): %w", err)
 	}
 	if err != nil {

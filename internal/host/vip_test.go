@@ -115,6 +115,26 @@ func TestVIPComesAndGoes(t *testing.T) {
 	}
 }
 
+// A VIP that was put up as `ifconfig eth0:1 VIP netmask 255.255.255.255`, with
+// a host route, is the same VIP.
+func TestVIPPutUpByHand(t *testing.T) {
+	director, _ := newDirector(t)
+	testenv.Need(t, testenv.Program("ip"))
+	byHand := "ip address add 192.0.2.1/32 dev eth0 label eth0:1; ip route add 192.0.2.1/32 dev eth0"
+	if out, err := director.Command("/bin/sh", "-ec", byHand).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	do(t, director, func() error { return host.AddVIP("eth0", vip) })
+	do(t, director, func() error { return host.DeleteVIP("eth0", vip) })
+	do(t, director, func() error {
+		has, err := host.HasAddress("eth0", netip.PrefixFrom(vip, 32))
+		if has {
+			t.Error("VIP is there after del")
+		}
+		return err
+	})
+}
+
 func TestAddVIPRefuses(t *testing.T) {
 	director, _ := newDirector(t)
 	do(t, director, func() error {

@@ -98,13 +98,18 @@ func astray(links []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	loopback, err := host.LinkByName("lo")
+	if err != nil {
+		return nil, err
+	}
 	var names []string
 	for _, name := range links {
 		link, err := host.LinkByName(name)
 		if err != nil {
 			return nil, err
 		}
-		elsewhere := func(p host.Path) bool { return p.Link != link.Index }
+		// Many put a host route to the VIP on lo:0, which leads to no client.
+		elsewhere := func(p host.Path) bool { return p.Link != link.Index && p.Link != loopback.Index }
 		if len(defaults) == 0 || slices.ContainsFunc(routes, elsewhere) {
 			names = append(names, name)
 		}

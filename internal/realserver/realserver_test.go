@@ -16,6 +16,7 @@ import (
 
 	"github.com/lvsx/lvsx/internal/host"
 	"github.com/lvsx/lvsx/internal/realserver"
+	"github.com/lvsx/lvsx/internal/testenv"
 )
 
 func dr() realserver.Request {
@@ -196,14 +197,21 @@ func TestDownRestores(t *testing.T) {
 	}
 }
 
-// What was prepared by hand is recognised, and stays when we go.
+// What was prepared by hand, as the LVS HOWTO has it, is recognised, and stays
+// when we go.
 func TestPreparedByHand(t *testing.T) {
 	s := newStage(t)
-	for _, link := range []string{"all", "lo"} {
-		s.sysctl(t, link, "arp_ignore", 1)
-		s.sysctl(t, link, "arp_announce", 2)
+	testenv.Need(t, testenv.Program("ip"))
+	byHand := `
+		ip address add 192.0.2.1/32 dev lo label lo:0
+		ip route add 192.0.2.1/32 dev lo
+		echo 1 > /proc/sys/net/ipv4/conf/lo/arp_ignore
+		echo 2 > /proc/sys/net/ipv4/conf/lo/arp_announce
+		echo 1 > /proc/sys/net/ipv4/conf/all/arp_ignore
+		echo 2 > /proc/sys/net/ipv4/conf/all/arp_announce`
+	if out, err := s.server.Command("/bin/sh", "-ec", byHand).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
-	check(t, s.server.Do(func() error { return configure("lo", "192.0.2.1/32") }))
 	before := s.snapshot(t)
 	if status := s.look(t, dr()); !status.OK() {
 		t.Errorf("status: %+v", status.Checks)
@@ -264,6 +272,24 @@ func TestUpRollsBack(t *testing.T) {
 	}
 	if status := s.look(t, realserver.Request{}); len(status.Wants) > 0 {
 		t.Errorf("still wanted: %v", status.Wants)
+	}
+}
+
+// With one way to everywhere, strict checking of sources is left as it is.
+func TestStrictSourceCheckStaysWhereItDoesNoHarm(t *testing.T) {
+	s := newStage(t)
+	check(t, s.server.Do(func() error { return host.DeleteLink("eth1") }))
+	s.sysctl(t, "eth0", "rp_filter", 1)
+	for _, step := range s.up(t, dr()).Made {
+		if step.Setting == "rp_filter" {
+			t.Errorf("up made %s", step)
+		}
+	}
+	check(t, s.director.Do(func() error { return host.AddRoute(netip.PrefixFrom(vip, 32), rip, "") }))
+	server := s.listen(t)
+	s.send(t, datagram("GET /")...)
+	if text, _ := receive(t, server); text != "GET /" {
+		t.Errorf("server got %q", text)
 	}
 }
 
