@@ -236,23 +236,19 @@ static __always_inline void account_end(__u32 dest, enum state state)
 		__sync_fetch_and_add(&load->active, -1);
 }
 
-/* end takes a live entry out of the table; ageing frees it later. */
-static __always_inline void end(const struct found *found)
+/* end makes the connection's time be over: it is found no more, and its place is free to take. */
+static __always_inline void end(const struct found *found, __u32 now)
 {
-	__u32 life = READ_ONCE(found->conn->life);
-	__u32 dead = make_life(generation_of(life), state_of(life), PHASE_DEAD);
-
-	if (phase_of(life) != PHASE_LIVE || generation_of(life) != generation_of(found->life))
-		return;
-	if (__sync_val_compare_and_swap(&found->conn->life, life, dead) == life)
-		account_end(found->dest, state_of(life));
+	if (generation_of(READ_ONCE(found->conn->life)) == generation_of(found->life))
+		found->conn->expires = now;
 }
 
 /*
  * step moves the connection to its next state and restarts its timer. Only
  * whoever exchanges the state changes the destination's count.
  */
-static __always_inline void step(struct found *found, enum half half, enum event event, __u32 now)
+static __always_inline enum state step(struct found *found, enum half half, enum event event,
+				       __u32 now)
 {
 	struct conn *conn = found->conn;
 	enum state state = state_of(found->life), next = STATE_UDP;
@@ -274,6 +270,7 @@ static __always_inline void step(struct found *found, enum half half, enum event
 	/* A line that is not written stays shared between CPUs. */
 	if (conn->expires != expires)
 		conn->expires = expires;
+	return next;
 }
 
 /*
@@ -399,7 +396,7 @@ static __always_inline int new_conn(const struct place *place, const struct pack
 	__sync_lock_test_and_set(&conn->life, found->life);
 
 	if (find_rare(&pkt->flow, REQUEST, now, &other) && other.conn != conn) {
-		end(found);
+		end(found, now);
 		*found = other;
 	}
 	return 1;

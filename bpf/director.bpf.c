@@ -50,7 +50,7 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 	if (!dest || !(dest->flags & DEST_AVAILABLE))
 		return VERDICT_DESTINATION_GONE;
 	count_in(found->dest, pkt->length);
-	step(found, half, pkt->event, pkt->moment.now);
+	pkt->state = step(found, half, pkt->event, pkt->moment.now);
 	return forward_request(ctx, pkt, conn, dest, from);
 }
 
@@ -65,7 +65,7 @@ static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt
 		return VERDICT_REPLY_EXPIRED;
 	if (dest && dest->flags & DEST_AVAILABLE)
 		count_out(found->dest, pkt->length);
-	step(found, HALF_OUTPUT, pkt->event, pkt->moment.now);
+	pkt->state = step(found, HALF_OUTPUT, pkt->event, pkt->moment.now);
 	return forward_reply(ctx, pkt, found->conn);
 }
 
@@ -136,7 +136,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	place = place_of_flow(&pkt->flow, REQUEST);
 	known = find_conn(&place, &pkt->flow, REQUEST, pkt->moment.now, &found);
 	if (known && is_reuse(pkt, &found)) {
-		end(&found);
+		end(&found, pkt->moment.now);
 		known = 0;
 	}
 	if (!known) {
@@ -176,6 +176,7 @@ static __always_inline int run(struct xdp_md *ctx, struct packet *pkt)
 			verdict = VERDICT_NO_PORT;
 	}
 	count_verdict(verdict);
+	pkt->verdict = verdict;
 	return action;
 }
 
@@ -188,14 +189,30 @@ int director(struct xdp_md *ctx)
 }
 
 /* The same at a moment of the test's choice; never attached. */
-struct moment test_moment SEC(".data.test");
+struct test_case test SEC(".data.test");
 
 SEC("xdp")
 int director_at(struct xdp_md *ctx)
 {
-	struct packet pkt = { .moment = test_moment };
+	struct packet pkt = {
+		.moment = { .now = test.now, .dice = test.dice, .fixed = 1 },
+	};
+	int action = run(ctx, &pkt);
 
-	return run(ctx, &pkt);
+	test.verdict = pkt.verdict;
+	test.state = pkt.state;
+	return action;
+}
+
+/* Run by hand, to learn how long a jiffy is and what time the datapath has; never attached. */
+struct clock_reading clock SEC(".data.clock");
+
+SEC("xdp")
+int read_clock(struct xdp_md *ctx __attribute__((unused)))
+{
+	clock.jiffies = bpf_jiffies64();
+	clock.monotonic = bpf_ktime_get_ns();
+	return XDP_PASS;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

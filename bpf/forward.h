@@ -28,8 +28,10 @@ static __always_inline enum verdict check_limits(const struct packet *pkt, const
 		return VERDICT_NO_ROUTE;
 	if (pkt->ip->ttl <= 1)
 		return VERDICT_TTL_EXCEEDED;
+	if (!dest->next.ifindex)
+		return VERDICT_NO_NEIGHBOUR;
 	if (likely(pkt->length + overhead <= dest->mtu))
-		return dest->next.ifindex ? VERDICT_COUNT : VERDICT_NO_NEIGHBOUR;
+		return VERDICT_COUNT;
 	if (is_merged(pkt, from))
 		return dest->next.ifindex == from->ifindex ? VERDICT_COUNT : VERDICT_MERGED;
 	return pkt->ip->frag_off & bpf_htons(IP_DF) ? VERDICT_TOO_BIG : VERDICT_NEEDS_FRAGMENTING;

@@ -38,7 +38,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 524288);
+	__uint(max_entries, 1048576);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct slot);
@@ -67,6 +67,27 @@ struct {
 	__type(value, struct stats);
 } dest_stats SEC(".maps");
 
+/*
+ * The director's memory, that must outlive it like the rest; the datapath does
+ * not look at it. A destination shows what it counted since its base; a service
+ * the sum of its destinations' counts and its carry.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct stats);
+} dest_bases SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct stats);
+} service_carries SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1024);
@@ -78,7 +99,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, VERDICT_COUNT);
-	__type(key, enum verdict);
+	__type(key, __u32); /* enum verdict */
 	__type(value, __u64);
 } verdicts SEC(".maps");
 
@@ -105,7 +126,7 @@ struct {
 } ports SEC(".maps");
 
 /* A map of its own in the object, so that the director can write it whole. */
-struct settings settings SEC(".data.settings");
+struct director_settings settings SEC(".data.settings");
 
 /* Fixed at load. */
 const volatile __u32 bucket_count = 1024;

@@ -75,11 +75,13 @@ struct packet {
 	struct flow flow;
 	struct hop next; /* ifindex 0: nowhere */
 	struct moment moment;
-	__u16 mtu;    /* what the way on can carry, if the packet is too big for it */
-	__u16 *check; /* TCP's or UDP's checksum */
-	__u16 length; /* of the IP packet, its header included */
-	__u8 syn;     /* TCP's flag */
-	__u8 event;   /* enum event, of TCP */
+	__u16 mtu;	      /* what the way on can carry, if the packet is too big for it */
+	__u16 *check;	      /* TCP's or UDP's checksum */
+	__u16 length;	      /* of the IP packet, its header included */
+	enum verdict verdict; /* at the end */
+	enum state state;     /* the connection's, after the packet */
+	__u8 syn;	      /* TCP's flag */
+	__u8 event;	      /* enum event, of TCP */
 };
 
 static __always_inline __u32 roll(const struct moment *moment)

@@ -19,7 +19,7 @@ struct walk {
 	__u32 dest;	 /* what was found */
 };
 
-static long walk_step(__u32 i, struct walk *walk)
+static long walk_step(__u32 i __attribute__((unused)), struct walk *walk)
 {
 	__u32 key = walk->slot;
 	struct slot *slot;

@@ -25,7 +25,7 @@ enum forwarding {
 	FORWARDING_MASQ = 0,
 	FORWARDING_TUNNEL = 2,
 	FORWARDING_ROUTE = 3,
-};
+} __attribute__((packed));
 
 enum scheduler {
 	SCHEDULER_NONE,
@@ -100,13 +100,19 @@ struct service_key {
 };
 _Static_assert(sizeof(struct service_key) == 24, "service_key has holes");
 
+enum service_use {
+	SERVICE_FREE,
+	SERVICE_CONFIGURED,
+	SERVICE_DELETED, /* some of its connections live on; its key is remembered */
+};
+
 /*
  * Where a list starts in the slots map and where its scheduler stands. Both
  * words are exchanged whole, so that no packet sees half a change.
  */
 struct service {
-	__u32 list;	 /* index in lists */
-	__u32 scheduler; /* enum scheduler */
+	__u32 list; /* index in lists */
+	enum scheduler scheduler;
 	/*
 	 * rr and wrr: low half the position of the last pick, 0 for the head
 	 * of the list, i + 1 for slot i; high half wrr's current weight.
@@ -114,7 +120,7 @@ struct service {
 	__u64 cursor;
 	struct service_key key;
 	__u32 flags; /* IP_VS_SVC_F_*, for the director alone */
-	__u32 used;  /* 1: this entry is a service */
+	enum service_use use;
 	__u8 pad[16];
 };
 _Static_assert(sizeof(struct service) == CACHE_LINE, "service is one cache line");
@@ -134,8 +140,10 @@ struct list {
 	__u32 count;
 	__u32 gcd;	  /* of the positive weights, 1 if there are none */
 	__s32 max_weight; /* the kernel's mw: largest weight - (gcd - 1); 0: nothing to choose */
+	__u32 room;	  /* slots from first on that belong to the list */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct list) == 16, "list has holes");
+_Static_assert(sizeof(struct list) == 24, "list has holes");
 
 /* Everything that a frame needs to reach its next stop. */
 struct hop {
@@ -148,17 +156,18 @@ enum dest_flags {
 	DEST_AVAILABLE = 1, /* configured; clear while removed and remembered */
 	DEST_LOCAL = 2,	    /* an address of the director itself */
 	DEST_NO_ROUTE = 4,  /* the director has no route to it */
-};
+	DEST_WAS_MASQ = 8,  /* has been a NAT destination: connections may remember */
+} __attribute__((packed));
 
 /* A destination: its identity first, then how to reach it. */
 struct dest {
 	union addr rip;
 	union addr tunnel_source; /* outer source address; the route's preferred one */
 	struct hop next;
-	__be16 port;	 /* 0: the port that the client asked for */
-	__u8 forwarding; /* enum forwarding */
-	__u8 flags;	 /* enum dest_flags */
-	__u16 mtu;	 /* of the route to the real server */
+	__be16 port; /* 0: the port that the client asked for */
+	enum forwarding forwarding;
+	enum dest_flags flags;
+	__u16 mtu; /* of the route to the real server */
 	__u8 pad[2];
 	__u32 service; /* index in services */
 	__s32 weight;
@@ -196,7 +205,7 @@ struct conn {
 	__be16 cport;
 	__be16 vport;
 	__u8 proto;
-	__u8 forwarding; /* enum forwarding, of the time it was made */
+	enum forwarding forwarding; /* as it was when the connection was made */
 	__u16 hop_epoch; /* settings' epoch in which client_hop was looked up, 0: learned from the
 			    request */
 	__u32 dest;
@@ -229,25 +238,25 @@ struct bucket {
 	struct conn conns[BUCKET_CONNS];
 };
 
+enum interface_flags {
+	INTERFACE_GENERIC = 1, /* generic XDP: sees packets merged by offload */
+};
+
 /* An interface that the director is attached to. */
 struct interface {
 	__u32 ifindex;
 	__u8 mac[6];
 	__u16 mtu;
-	__u32 flags; /* enum interface_flags */
+	enum interface_flags flags;
 };
 _Static_assert(sizeof(struct interface) == 16, "interface has holes");
-
-enum interface_flags {
-	INTERFACE_GENERIC = 1, /* generic XDP: sees packets merged by offload */
-};
 
 #define FILTER_BITS 16
 #define FILTER_WORDS (1 << (FILTER_BITS - 6))
 #define INTERFACES 1024
 
 /* What the director sets while packets flow. */
-struct settings {
+struct director_settings {
 	/*
 	 * One bit for each hashed address: of VIPs that have services or
 	 * connections, and of NAT's real servers. Whatever hits neither is
@@ -259,6 +268,20 @@ struct settings {
 	__u32 timeouts[STATE_SLOTS];		 /* in ticks */
 	__u16 epoch; /* bumped by any route or neighbour change, never 0 */
 	__u16 pad;
+};
+
+/* Where a test says what time it is and learns what became of its packet. */
+struct test_case {
+	__u32 now;  /* in ticks */
+	__u32 dice; /* what every throw shows */
+	enum verdict verdict;
+	enum state state; /* of the packet's connection, if it went by one */
+};
+
+/* Two clocks at one moment. */
+struct clock_reading {
+	__u64 jiffies;
+	__u64 monotonic; /* in nanoseconds */
 };
 
 #endif

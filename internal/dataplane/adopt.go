@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// adopt learns from the maps what is configured. In new maps that is nothing.
+func (d *Dataplane) adopt() {
+	services := d.adoptServices()
+	listed := make(map[uint32]bool)
+	for _, s := range services {
+		if s != nil && !s.deleted {
+			d.adoptList(s, listed)
+		}
+	}
+	d.adoptTrash(services, listed)
+	d.adoptRegions(services)
+	for _, s := range services {
+		if s != nil {
+			d.forget(s)
+		}
+	}
+}
+
+func (d *Dataplane) adoptServices() []*service {
+	services := make([]*service, len(d.services.at))
+	for i := len(services) - 1; i >= 0; i-- {
+		entry := &d.services.at[i]
+		if entry.Use == directorServiceUseSERVICE_FREE {
+			d.freeServices = append(d.freeServices, uint32(i))
+			continue
+		}
+		s := &service{index: uint32(i), key: fromServiceKey(entry.Key)}
+		s.deleted = entry.Use == directorServiceUseSERVICE_DELETED
+		services[i] = s
+		d.vips.add(s.key.VIP.Addr())
+	}
+	return services
+}
+
+func (d *Dataplane) adoptList(s *service, listed map[uint32]bool) {
+	entry := &d.services.at[s.index]
+	list := d.lists.at[entry.List]
+	config := ipvs.Service{
+		Key:       s.key,
+		Scheduler: fromScheduler(entry.Scheduler),
+		Flags:     ipvs.ServiceFlags(entry.Flags),
+	}
+	for _, slot := range d.slots.at[list.First : list.First+list.Count] {
+		listed[slot.Dest] = true
+		dest := d.adoptDestination(slot.Dest, s)
+		s.dests = append(s.dests, dest)
+		config.Destinations = append(config.Destinations, ipvs.Destination{
+			RIP:        dest.rip,
+			Forwarding: ipvs.Forwarding(d.dests.at[slot.Dest].Forwarding),
+			Weight:     d.dests.at[slot.Dest].Weight,
+		})
+	}
+	d.byKey[s.key] = s
+	d.table.Services = append(d.table.Services, config)
+}
+
+func (d *Dataplane) adoptDestination(index uint32, s *service) *destination {
+	entry := &d.dests.at[index]
+	dest := &destination{index: index, rip: fromAddrPort(entry.Rip, entry.Port), service: s}
+	s.members++
+	d.byRIP[dest.rip.Addr()] = append(d.byRIP[dest.rip.Addr()], dest)
+	if entry.Flags&directorDestFlagsDEST_WAS_MASQ != 0 {
+		d.rips.add(dest.rip.Addr())
+	}
+	return dest
+}
+
+// adoptTrash finds the removed destinations that are remembered, and the free
+// entries.
+func (d *Dataplane) adoptTrash(services []*service, listed map[uint32]bool) {
+	for i := len(d.dests.at) - 1; i >= 0; i-- {
+		index, entry := uint32(i), &d.dests.at[i]
+		if listed[index] {
+			continue
+		}
+		var s *service
+		if fromAddr(entry.Rip) != netip.IPv6Unspecified() {
+			s = services[entry.Service]
+		}
+		if s == nil {
+			*entry = directorDest{}
+			d.freeDests = append(d.freeDests, index)
+			continue
+		}
+		dest := d.adoptDestination(index, s)
+		entry.Flags &^= directorDestFlagsDEST_AVAILABLE
+		d.trash[trashKey{s.key, dest.rip}] = dest
+	}
+}
+
+// adoptRegions finds which slots no list has.
+func (d *Dataplane) adoptRegions(services []*service) {
+	type region struct{ first, room uint32 }
+	var used []region
+	for _, s := range services {
+		if s == nil {
+			continue
+		}
+		for _, list := range []uint32{2 * s.index, 2*s.index + 1} {
+			if l := d.lists.at[list]; l.Room > 0 {
+				used = append(used, region{l.First, l.Room})
+			}
+		}
+	}
+	slices.SortFunc(used, func(a, b region) int { return int(a.first) - int(b.first) })
+	d.regions.end = uint32(len(d.slots.at))
+	for _, r := range used {
+		d.regions.add(d.regions.next, r.first)
+		d.regions.next = r.first + r.room
+	}
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+	"github.com/lvsx/lvsx/internal/sched"
+)
+
+// service is a virtual service's place in the maps.
+type service struct {
+	index   uint32
+	key     ipvs.Key
+	dests   []*destination // in the kernel's order: newest first
+	members int            // destinations, the removed ones that are remembered included
+	deleted bool
+}
+
+// destination is a real server's place in the maps.
+type destination struct {
+	index   uint32
+	rip     netip.AddrPort
+	service *service
+	idle    time.Time // since when a removed one has no connections
+}
+
+// Apply makes one change. A refused change is an *ipvs.Refusal and alters
+// nothing.
+func (d *Dataplane) Apply(c ipvs.Change) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.check(c); err != nil {
+		return err
+	}
+	if err := d.table.Apply(c); err != nil {
+		return err
+	}
+	switch c.Op {
+	case ipvs.AddService:
+		return d.addService(c.Service)
+	case ipvs.EditService:
+		d.editService(d.byKey[c.Service.Key], c.Service)
+	case ipvs.DeleteService:
+		return d.deleteService(d.byKey[c.Service.Key])
+	case ipvs.Flush:
+		return d.flush()
+	case ipvs.AddDestination:
+		d.addDestination(d.byKey[c.Service.Key], c.Destination)
+	case ipvs.EditDestination:
+		d.editDestination(d.byKey[c.Service.Key], c.Destination)
+	case ipvs.DeleteDestination:
+		d.deleteDestination(d.byKey[c.Service.Key], c.Destination.RIP)
+	case ipvs.Zero:
+		return d.zero(c.Service.Key)
+	}
+	return nil
+}
+
+// check refuses what the maps have no room for, before anything is changed.
+func (d *Dataplane) check(c ipvs.Change) error {
+	full := ""
+	switch c.Op {
+	case ipvs.AddService:
+		if len(d.freeServices) == 0 {
+			full = fmt.Sprintf("no room for more than %d services", len(d.services.at))
+		}
+	case ipvs.AddDestination:
+		if len(d.freeDests) == 0 {
+			full = fmt.Sprintf("no room for more than %d destinations", len(d.dests.at))
+		}
+		fallthrough
+	case ipvs.EditDestination, ipvs.DeleteDestination:
+		if s := d.byKey[c.Service.Key]; s != nil && !d.reserve(s, len(s.dests)+1) {
+			full = fmt.Sprintf("no room for a list of %d destinations", len(s.dests)+1)
+		}
+	}
+	if full != "" {
+		return &ipvs.Refusal{Op: c.Op, Errno: syscall.ENOMEM, Why: full}
+	}
+	return nil
+}
+
+func (d *Dataplane) addService(config ipvs.Service) error {
+	s := &service{index: pop(&d.freeServices), key: config.Key}
+	d.byKey[s.key] = s
+	d.services.at[s.index] = directorService{
+		List:      2 * s.index,
+		Scheduler: schedulers[config.Scheduler],
+		Key:       toServiceKey(s.key),
+		Flags:     uint32(config.Flags),
+		Use:       directorServiceUseSERVICE_CONFIGURED,
+	}
+	for _, list := range []uint32{2 * s.index, 2*s.index + 1} {
+		l := &d.lists.at[list]
+		l.Count, l.Gcd, l.MaxWeight = 0, 1, 0
+	}
+	d.carries.at[s.index] = directorStats{}
+	if err := d.maps.ServiceIndex.Put(toServiceKey(s.key), s.index); err != nil {
+		return fmt.Errorf("enter service %s: %w", s.key, err)
+	}
+	d.vips.add(s.key.VIP.Addr())
+	return nil
+}
+
+func (d *Dataplane) editService(s *service, config ipvs.Service) {
+	entry := &d.services.at[s.index]
+	atomic.StoreUint32(&entry.Flags, uint32(config.Flags))
+	scheduler := schedulers[config.Scheduler]
+	if entry.Scheduler == scheduler {
+		return
+	}
+	list := d.lists.at[entry.List]
+	cursor := sched.Cursor{}
+	if scheduler == directorSchedulerSCHEDULER_WRR {
+		cursor = sched.StartWRR(sched.List{GCD: int32(list.Gcd), MaxWeight: list.MaxWeight})
+	}
+	atomic.StoreUint64(&entry.Cursor, packCursor(cursor))
+	entry.Scheduler = scheduler
+}
+
+func (d *Dataplane) deleteService(s *service) error {
+	if err := d.maps.ServiceIndex.Delete(toServiceKey(s.key)); err != nil {
+		return fmt.Errorf("remove service %s: %w", s.key, err)
+	}
+	delete(d.byKey, s.key)
+	s.deleted = true
+	d.services.at[s.index].Use = directorServiceUseSERVICE_DELETED
+	for _, dest := range s.dests {
+		d.discard(dest)
+	}
+	s.dests = nil
+	d.forget(s)
+	return nil
+}
+
+func (d *Dataplane) flush() error {
+	for _, s := range d.byKey {
+		if err := d.deleteService(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget frees a deleted service's entry when nothing of it is remembered.
+func (d *Dataplane) forget(s *service) {
+	if !s.deleted || s.members > 0 {
+		return
+	}
+	now := time.Now()
+	for _, list := range []uint32{2 * s.index, 2*s.index + 1} {
+		d.regions.giveBack(d.lists.at[list].First, d.lists.at[list].Room, now)
+		d.lists.at[list] = directorList{}
+	}
+	d.services.at[s.index] = directorService{}
+	d.freeServices = append(d.freeServices, s.index)
+	d.vips.remove(s.key.VIP.Addr())
+}
+
+func (d *Dataplane) addDestination(s *service, config ipvs.Destination) {
+	dest, remembered := d.trash[trashKey{s.key, config.RIP}]
+	if remembered {
+		d.revive(dest, s)
+	} else {
+		dest = &destination{index: pop(&d.freeDests), rip: config.RIP, service: s}
+		d.loads.at[dest.index] = directorDestLoad{}
+		d.bases.at[dest.index] = toStats(d.counted(dest.index))
+		d.byRIP[dest.rip.Addr()] = append(d.byRIP[dest.rip.Addr()], dest)
+		s.members++
+	}
+	d.carry(s, dest, -1)
+	entry := &d.dests.at[dest.index]
+	entry.Rip = toAddr(dest.rip.Addr())
+	entry.Port = networkOrder(dest.rip.Port())
+	entry.Service = s.index
+	d.setHop(dest, d.hops[dest.rip.Addr()])
+	d.configure(dest, config)
+	entry.Flags |= directorDestFlagsDEST_AVAILABLE
+	s.dests = append([]*destination{dest}, s.dests...)
+	d.relist(s, sched.InsertRR)
+}
+
+func (d *Dataplane) editDestination(s *service, config ipvs.Destination) {
+	d.configure(s.dests[s.find(config.RIP)], config)
+	d.relist(s, func(c sched.Cursor) sched.Cursor { return c })
+}
+
+func (d *Dataplane) deleteDestination(s *service, rip netip.AddrPort) {
+	i := s.find(rip)
+	dest := s.dests[i]
+	s.dests = append(s.dests[:i:i], s.dests[i+1:]...)
+	d.relist(s, func(c sched.Cursor) sched.Cursor { return sched.RemoveRR(c, i) })
+	d.discard(dest)
+}
+
+// configure writes what a user may set of a destination.
+func (d *Dataplane) configure(dest *destination, config ipvs.Destination) {
+	entry := &d.dests.at[dest.index]
+	entry.Forwarding = directorForwarding(config.Forwarding)
+	entry.Weight = config.Weight
+	if config.Forwarding == ipvs.Masq && entry.Flags&directorDestFlagsDEST_WAS_MASQ == 0 {
+		entry.Flags |= directorDestFlagsDEST_WAS_MASQ
+		d.rips.add(dest.rip.Addr())
+	}
+}
+
+func (s *service) find(rip netip.AddrPort) int {
+	for i, dest := range s.dests {
+		if dest.rip == rip {
+			return i
+		}
+	}
+	return -1
+}
+
+func pop(free *[]uint32) uint32 {
+	last := len(*free) - 1
+	index := (*free)[last]
+	*free = (*free)[:last]
+	return index
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// An entry's life word: bpf/types.h, struct conn.
+const (
+	phaseMask       = 3
+	phaseFree       = 0
+	phaseLive       = 2
+	phaseDead       = 3
+	lifeStateShift  = 2
+	lifeStateMask   = 0x3f
+	generationShift = 8
+)
+
+// deadSeen stands in place of a dead entry's state after ageing has met it once.
+const deadSeen = 1
+
+func phaseOf(life uint32) uint32 { return life & phaseMask }
+
+func stateOf(life uint32) directorState {
+	return directorState(life >> lifeStateShift & lifeStateMask)
+}
+
+// isActive is bpf/tcp.h: is_active().
+func isActive(s directorState) bool {
+	switch s {
+	case directorStateSTATE_ESTABLISHED, directorStateSTATE_SYN_SENT, directorStateSTATE_SYN_RECV, directorStateSTATE_SYNACK:
+		return true
+	}
+	return false
+}
+
+// stateNames are ipvsadm's (ip_vs_proto_tcp.c: tcp_state_name_table).
+var stateNames = [directorStateSTATE_COUNT]string{
+	"NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "UDP",
+}
+
+// loadOf returns a destination's connections now.
+func (d *Dataplane) loadOf(index uint32) (active, total uint32) {
+	return atomic.LoadUint32(&d.loads.at[index].Active), atomic.LoadUint32(&d.loads.at[index].Total)
+}
+
+// Conns calls yield for each connection, in the order of the table, without
+// holding them all. It stops at yield's first error and returns it.
+func (d *Dataplane) Conns(yield func(ipvs.Conn) error) error {
+	now := d.clock.now()
+	for b := range d.buckets.at {
+		for i := range d.buckets.at[b].Conns {
+			conn, ok := d.read(&d.buckets.at[b].Conns[i], now)
+			if !ok {
+				continue
+			}
+			if err := yield(conn); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// read copies one entry, if it is a live connection and stayed the same one
+// meanwhile.
+func (d *Dataplane) read(entry *directorConn, now uint32) (ipvs.Conn, bool) {
+	life := atomic.LoadUint32(&entry.Life)
+	if phaseOf(life) != phaseLive {
+		return ipvs.Conn{}, false
+	}
+	c := *entry
+	left := int32(c.Expires - now)
+	if left <= 0 || atomic.LoadUint32(&entry.Life)>>generationShift != life>>generationShift {
+		return ipvs.Conn{}, false
+	}
+	dest := d.dests.at[c.Dest]
+	conn := ipvs.Conn{
+		Protocol: ipvs.Protocol(c.Proto),
+		CIP:      fromAddrPort(c.Cip, c.Cport),
+		VIP:      fromAddrPort(c.Vip, c.Vport),
+		RIP:      fromAddrPort(dest.Rip, dest.Port),
+		State:    stateNames[min(stateOf(life), directorStateSTATE_COUNT-1)],
+		Expires:  d.clock.duration(uint32(left)),
+	}
+	if dest.Port == 0 {
+		conn.RIP = netip.AddrPortFrom(conn.RIP.Addr(), conn.VIP.Port())
+	}
+	return conn, true
+}
+
+// agePasses is how many calls of Age go once through the table.
+const agePasses = 32
+
+// Age looks through a part of the table: entries whose time is over are marked
+// dead, and those met dead before are freed. Between two calls that meet the
+// same entry pass many times what a packet takes, so that none in flight reads
+// an entry that is being reused.
+func (d *Dataplane) Age() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.clock.now()
+	total := uint32(len(d.buckets.at))
+	for range min(total, total/agePasses+1) {
+		for i := range d.buckets.at[d.aged].Conns {
+			entry := &d.buckets.at[d.aged].Conns[i]
+			d.mark(entry, now)
+			bury(entry)
+		}
+		d.aged = (d.aged + 1) % total
+	}
+}
+
+// expire marks all entries whose time is over, for listings that are exact.
+func (d *Dataplane) expire() {
+	now := d.clock.now()
+	for b := range d.buckets.at {
+		for i := range d.buckets.at[b].Conns {
+			d.mark(&d.buckets.at[b].Conns[i], now)
+		}
+	}
+}
+
+// mark takes an entry whose time is over out of its destination's count.
+func (d *Dataplane) mark(entry *directorConn, now uint32) {
+	life := atomic.LoadUint32(&entry.Life)
+	if phaseOf(life) != phaseLive || int32(atomic.LoadUint32(&entry.Expires)-now) > 0 {
+		return
+	}
+	dest := atomic.LoadUint32(&entry.Dest)
+	if !atomic.CompareAndSwapUint32(&entry.Life, life, life&^(lifeStateMask<<lifeStateShift)|phaseDead) {
+		return
+	}
+	load := &d.loads.at[dest]
+	atomic.AddUint32(&load.Total, ^uint32(0))
+	if isActive(stateOf(life)) {
+		atomic.AddUint32(&load.Active, ^uint32(0))
+	}
+}
+
+// bury frees a dead entry when it is met the second time.
+func bury(entry *directorConn) {
+	life := atomic.LoadUint32(&entry.Life)
+	if phaseOf(life) != phaseDead {
+		return
+	}
+	next := life | deadSeen<<lifeStateShift
+	if stateOf(life) == deadSeen {
+		next = life &^ (1<<generationShift - 1)
+	}
+	atomic.CompareAndSwapUint32(&entry.Life, life, next)
+}
+
+// AgeInterval is how often to call Age: the whole table once in eight seconds.
+const AgeInterval = 250 * time.Millisecond

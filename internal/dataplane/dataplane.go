@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// Config is what a dataplane is made with.
+type Config struct {
+	// PinDir is a directory on a BPF file system, made if need be. Maps found
+	// there are adopted. Empty: nothing is pinned.
+	PinDir string
+	// Namespace tells network namespaces apart for as long as the machine
+	// runs (SO_NETNS_COOKIE). Pins of another one are not adopted.
+	Namespace uint64
+	// Connections is how many the table has room for. Maps that are adopted
+	// keep theirs.
+	Connections int
+
+	program string // in the object; empty: the one to attach
+}
+
+// DefaultConnections take 72 MiB.
+const DefaultConnections = 1 << 20
+
+// Dataplane is the loaded datapath and what is configured in it. Its methods
+// may be called from any goroutine.
+type Dataplane struct {
+	config  Config
+	maps    directorMaps
+	program *ebpf.Program
+	test    *ebpf.Variable // the clock of director_at, in tests
+	clock   clock
+
+	settings   *directorDirectorSettings
+	services   memory[directorService]
+	lists      memory[directorList]
+	slots      memory[directorSlot]
+	dests      memory[directorDest]
+	loads      memory[directorDestLoad]
+	bases      memory[directorStats]
+	carries    memory[directorStats]
+	buckets    memory[directorBucket]
+	settingMem memory[directorDirectorSettings]
+
+	mu           sync.Mutex
+	table        ipvs.Table
+	byKey        map[ipvs.Key]*service
+	trash        map[trashKey]*destination
+	byRIP        map[netip.Addr][]*destination
+	hops         map[netip.Addr]NextHop
+	freeServices []uint32
+	freeDests    []uint32
+	regions      regions
+	vips, rips   filter
+	aged         uint32 // the bucket at which ageing goes on
+	links        map[int]*attachment
+}
+
+// Open loads the datapath, or adopts what is pinned and puts its own program in
+// place of the pinned one, without losing a packet.
+func Open(config Config) (*Dataplane, error) {
+	clock, err := newClock()
+	if err != nil {
+		return nil, err
+	}
+	d := &Dataplane{
+		config: config,
+		clock:  clock,
+		byKey:  make(map[ipvs.Key]*service),
+		trash:  make(map[trashKey]*destination),
+		byRIP:  make(map[netip.Addr][]*destination),
+		hops:   make(map[netip.Addr]NextHop),
+		links:  make(map[int]*attachment),
+	}
+	if err := d.load(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	d.adopt()
+	if err := d.adoptLinks(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// load makes maps and program and maps their memory.
+func (d *Dataplane) load() error {
+	spec, err := loadDirector()
+	if err != nil {
+		return fmt.Errorf("read datapath: %w", err)
+	}
+	pinned, err := d.openPins(spec)
+	if err != nil {
+		return err
+	}
+	if err := d.setConstants(spec, pinned); err != nil {
+		return err
+	}
+	if d.config.program == "" {
+		d.config.program = directorProgDirector
+	}
+	// Verifying takes its time: nothing is loaded but what runs.
+	spec.Programs = map[string]*ebpf.ProgramSpec{directorProgDirector: spec.Programs[d.config.program]}
+	var loaded struct {
+		directorMaps
+		Program  *ebpf.Program  `ebpf:"director"`
+		Test     *ebpf.Variable `ebpf:"test"`
+		Settings *ebpf.Map      `ebpf:".data.settings"`
+	}
+	err = spec.LoadAndAssign(&loaded, &ebpf.CollectionOptions{MapReplacements: pinned.maps})
+	pinned.close()
+	if err != nil {
+		var verifier *ebpf.VerifierError
+		if errors.As(err, &verifier) {
+			return fmt.Errorf("load datapath: the kernel's verifier refuses it (Linux 6.1 or newer is needed): %w", err)
+		}
+		return fmt.Errorf("load datapath: %w", err)
+	}
+	d.maps, d.program, d.test = loaded.directorMaps, loaded.Program, loaded.Test
+	defer loaded.Settings.Close()
+	if err := d.mapAll(loaded.Settings); err != nil {
+		return err
+	}
+	d.settings = &d.settingMem.at[0]
+	d.settings.Epoch = 1
+	d.vips.words, d.rips.words = d.settings.Vips[:], d.settings.Rips[:]
+	d.setTimeouts()
+	return d.pin(spec, pinned)
+}
+
+func (d *Dataplane) mapAll(settings *ebpf.Map) (err error) {
+	d.services, err = mapMemory[directorService](d.maps.Services, d.maps.Services.MaxEntries())
+	if err != nil {
+		return err
+	}
+	if d.lists, err = mapMemory[directorList](d.maps.Lists, d.maps.Lists.MaxEntries()); err != nil {
+		return err
+	}
+	if d.slots, err = mapMemory[directorSlot](d.maps.Slots, d.maps.Slots.MaxEntries()); err != nil {
+		return err
+	}
+	if d.dests, err = mapMemory[directorDest](d.maps.Dests, d.maps.Dests.MaxEntries()); err != nil {
+		return err
+	}
+	if d.loads, err = mapMemory[directorDestLoad](d.maps.DestLoads, d.maps.DestLoads.MaxEntries()); err != nil {
+		return err
+	}
+	if d.bases, err = mapMemory[directorStats](d.maps.DestBases, d.maps.DestBases.MaxEntries()); err != nil {
+		return err
+	}
+	if d.carries, err = mapMemory[directorStats](d.maps.ServiceCarries, d.maps.ServiceCarries.MaxEntries()); err != nil {
+		return err
+	}
+	if d.buckets, err = mapMemory[directorBucket](d.maps.Conns, d.maps.Conns.MaxEntries()); err != nil {
+		return err
+	}
+	d.settingMem, err = mapMemory[directorDirectorSettings](settings, 1)
+	return err
+}
+
+// Close lets go of maps and links. What is pinned goes on forwarding.
+func (d *Dataplane) Close() error {
+	var errs []error
+	for _, a := range d.links {
+		errs = append(errs, a.link.Close())
+	}
+	errs = append(errs, d.services.unmap(), d.lists.unmap(), d.slots.unmap(), d.dests.unmap(), d.loads.unmap(),
+		d.bases.unmap(), d.carries.unmap(), d.buckets.unmap(), d.settingMem.unmap(),
+		d.maps.Close(), d.program.Close())
+	return errors.Join(errs...)
+}
+
+// Program is the datapath's XDP program, for measuring it.
+func (d *Dataplane) Program() *ebpf.Program {
+	return d.program
+}
+
+// stateTimeouts are the kernel's (net/netfilter/ipvs/ip_vs_proto_tcp.c and
+// ip_vs_proto_udp.c).
+var stateTimeouts = [directorStateSTATE_COUNT]time.Duration{
+	directorStateSTATE_NONE:        2 * time.Second,
+	directorStateSTATE_ESTABLISHED: 15 * time.Minute,
+	directorStateSTATE_SYN_SENT:    2 * time.Minute,
+	directorStateSTATE_SYN_RECV:    1 * time.Minute,
+	directorStateSTATE_FIN_WAIT:    2 * time.Minute,
+	directorStateSTATE_TIME_WAIT:   2 * time.Minute,
+	directorStateSTATE_CLOSE:       10 * time.Second,
+	directorStateSTATE_CLOSE_WAIT:  1 * time.Minute,
+	directorStateSTATE_LAST_ACK:    30 * time.Second,
+	directorStateSTATE_LISTEN:      2 * time.Minute,
+	directorStateSTATE_SYNACK:      2 * time.Minute,
+	directorStateSTATE_UDP:         5 * time.Minute,
+}
+
+func (d *Dataplane) setTimeouts() {
+	for state, timeout := range stateTimeouts {
+		d.settings.Timeouts[state] = d.clock.ticks(timeout)
+	}
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"encoding/binary"
+	"math"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"unsafe"
+)
+
+// NextHop is the director's way to a real server. The zero value is one that
+// is not resolved.
+type NextHop struct {
+	Interface int              // to send from
+	Source    net.HardwareAddr // of that interface
+	Neighbour net.HardwareAddr // the real server, or the gateway to it
+	MTU       int              // of the route, without tunnel header
+	Address   netip.Addr       // what the director calls itself on this way, for tunnels
+	Local     bool             // the address is the director's own
+	NoRoute   bool
+}
+
+// RealServers returns the addresses of all destinations, removed ones that have
+// connections included: those whose next hops the datapath wants to know.
+func (d *Dataplane) RealServers() []netip.Addr {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	addresses := make([]netip.Addr, 0, len(d.byRIP))
+	for address := range d.byRIP {
+		addresses = append(addresses, address)
+	}
+	return addresses
+}
+
+// SetNextHop tells the way to a real server, for its destinations now and to
+// come.
+func (d *Dataplane) SetNextHop(rip netip.Addr, hop NextHop) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hops[rip] = hop
+	for _, dest := range d.byRIP[rip] {
+		d.setHop(dest, hop)
+	}
+}
+
+func (d *Dataplane) setHop(dest *destination, hop NextHop) {
+	entry := &d.dests.at[dest.index]
+	flags := entry.Flags &^ (directorDestFlagsDEST_LOCAL | directorDestFlagsDEST_NO_ROUTE)
+	if hop.Local {
+		flags |= directorDestFlagsDEST_LOCAL
+	}
+	if hop.NoRoute {
+		flags |= directorDestFlagsDEST_NO_ROUTE
+	}
+	entry.Flags = flags
+	entry.Mtu = uint16(min(hop.MTU, math.MaxUint16))
+	if hop.Address.IsValid() {
+		entry.TunnelSource = toAddr(hop.Address)
+	}
+	setFrame(&entry.Next, hop)
+}
+
+// setFrame writes the 16 bytes in two halves. The first holds the neighbour's
+// address: where only that changes, no packet sees a mixture.
+func setFrame(to *directorHop, hop NextHop) {
+	var frame [16]byte
+	if len(hop.Neighbour) == 6 && len(hop.Source) == 6 && !hop.Local && !hop.NoRoute {
+		copy(frame[0:], hop.Neighbour)
+		copy(frame[6:], hop.Source)
+		binary.NativeEndian.PutUint32(frame[12:], uint32(hop.Interface))
+	}
+	halves := (*[2]uint64)(unsafe.Pointer(to))
+	atomic.StoreUint64(&halves[0], binary.NativeEndian.Uint64(frame[:8]))
+	atomic.StoreUint64(&halves[1], binary.NativeEndian.Uint64(frame[8:]))
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"github.com/cilium/ebpf"
+)
+
+// identity is what must agree before pinned maps are adopted, and what the
+// program needs to go on with them. It is the value of the pinned map "identity".
+type identity struct {
+	Layout    [32]byte // of all maps and their values
+	Namespace uint64
+	Seed      [2]uint64 // of the connection table's hash
+}
+
+const identityMap = "identity"
+
+// errForeign is found in pins of another layout or network namespace.
+var errForeign = errors.New("pins are not of this version and network namespace")
+
+// pins are the maps found pinned, none if there are none that fit.
+type pins struct {
+	maps     map[string]*ebpf.Map
+	identity identity
+}
+
+func (p pins) close() {
+	for _, m := range p.maps {
+		m.Close()
+	}
+}
+
+// openPins opens the pinned maps. Pins that do not fit are removed: they are of
+// a namespace that is gone or of a version that this one cannot read.
+func (d *Dataplane) openPins(spec *ebpf.CollectionSpec) (pins, error) {
+	fresh := pins{identity: identity{Layout: layoutOf(spec), Namespace: d.config.Namespace}}
+	if err := binary.Read(rand.Reader, binary.NativeEndian, &fresh.identity.Seed); err != nil {
+		return fresh, fmt.Errorf("make hash seed: %w", err)
+	}
+	if d.config.PinDir == "" {
+		return fresh, nil
+	}
+	found, err := d.readPins(spec, fresh.identity)
+	switch {
+	case err == nil:
+		return found, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errForeign):
+		found.close()
+		return fresh, RemovePins(d.config.PinDir)
+	}
+	found.close()
+	return fresh, err
+}
+
+func (d *Dataplane) readPins(spec *ebpf.CollectionSpec, want identity) (pins, error) {
+	found := pins{maps: make(map[string]*ebpf.Map)}
+	m, err := ebpf.LoadPinnedMap(filepath.Join(d.config.PinDir, identityMap), nil)
+	if err != nil {
+		return found, fmt.Errorf("open pinned identity: %w", err)
+	}
+	defer m.Close()
+	if m.ValueSize() != uint32(binary.Size(want)) {
+		return found, errForeign
+	}
+	if err := m.Lookup(uint32(0), &found.identity); err != nil {
+		return found, fmt.Errorf("read pinned identity: %w", err)
+	}
+	if found.identity.Layout != want.Layout || found.identity.Namespace != want.Namespace {
+		return found, errForeign
+	}
+	for _, name := range pinnedMaps(spec) {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(d.config.PinDir, name), nil)
+		if err != nil {
+			return found, fmt.Errorf("open pinned map %s: %w", name, err)
+		}
+		found.maps[name] = m
+		spec.Maps[name].MaxEntries = m.MaxEntries()
+	}
+	return found, nil
+}
+
+// pinnedMaps are all but the program's own variables.
+func pinnedMaps(spec *ebpf.CollectionSpec) []string {
+	var names []string
+	for name := range spec.Maps {
+		if name[0] != '.' {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// setConstants sizes the maps and sets what is fixed at load.
+func (d *Dataplane) setConstants(spec *ebpf.CollectionSpec, pinned pins) error {
+	conns := spec.Maps[directorMapConns]
+	if len(pinned.maps) == 0 {
+		conns.MaxEntries = bucketsFor(d.config.Connections)
+	}
+	for name, value := range map[string]any{
+		directorVarBucketCount: conns.MaxEntries,
+		directorVarHashSeed:    pinned.identity.Seed,
+		directorVarClockShift:  d.clock.shift,
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// bucketsFor leaves an eighth of the entries free, so that nearly every
+// connection finds room in one of its two buckets.
+func bucketsFor(connections int) uint32 {
+	const perBucket = uint32(len(directorBucket{}.Conns))
+	if connections <= 0 {
+		connections = DefaultConnections
+	}
+	return max(2, (uint32(connections)+uint32(connections)/8+perBucket-1)/perBucket)
+}
+
+// pin makes the maps outlive the process. The identity comes last: a directory
+// without it is not adopted.
+func (d *Dataplane) pin(spec *ebpf.CollectionSpec, found pins) error {
+	if d.config.PinDir == "" || len(found.maps) > 0 {
+		return nil
+	}
+	if err := os.MkdirAll(d.config.PinDir, 0o700); err != nil {
+		return fmt.Errorf("make pin directory: %w", err)
+	}
+	maps := reflect.ValueOf(&d.maps).Elem()
+	for i := range maps.NumField() {
+		name := maps.Type().Field(i).Tag.Get("ebpf")
+		m := maps.Field(i).Interface().(*ebpf.Map)
+		if _, ours := spec.Maps[name]; !ours {
+			continue
+		}
+		if err := m.Pin(filepath.Join(d.config.PinDir, name)); err != nil {
+			return fmt.Errorf("pin map %s: %w", name, err)
+		}
+	}
+	return d.pinIdentity(found.identity)
+}
+
+func (d *Dataplane) pinIdentity(id identity) error {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name: "lvsx_identity", Type: ebpf.Array, KeySize: 4, ValueSize: uint32(binary.Size(id)), MaxEntries: 1,
+	})
+	if err != nil {
+		return fmt.Errorf("make identity: %w", err)
+	}
+	defer m.Close()
+	if err := m.Put(uint32(0), &id); err != nil {
+		return fmt.Errorf("write identity: %w", err)
+	}
+	if err := m.Pin(filepath.Join(d.config.PinDir, identityMap)); err != nil {
+		return fmt.Errorf("pin identity: %w", err)
+	}
+	return nil
+}
+
+// RemovePins removes everything pinned in the directory, and the directory.
+// Programs that only a pin kept attached are detached by it.
+func RemovePins(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove pins: %w", err)
+	}
+	return nil
+}
+
+// layoutOf sums up what the maps look like, so that a change of any type or
+// size is noticed without anybody counting versions. How many connections
+// there is room for is no part of it.
+func layoutOf(spec *ebpf.CollectionSpec) [32]byte {
+	var text []byte
+	maps := reflect.TypeFor[directorMaps]()
+	for i := range maps.NumField() {
+		name := maps.Field(i).Tag.Get("ebpf")
+		m := spec.Maps[name]
+		text = fmt.Appendf(text, "%s %s %d %d %d\n", name, m.Type, m.KeySize, m.ValueSize, m.Flags)
+	}
+	for _, value := range []any{
+		directorServiceKey{}, directorService{}, directorList{}, directorSlot{}, directorDest{},
+		directorDestLoad{}, directorStats{}, directorConn{}, directorBucket{},
+	} {
+		text = fmt.Appendf(text, "%s", describe(reflect.TypeOf(value)))
+	}
+	return sha256.Sum256(text)
+}
+
+func describe(t reflect.Type) []byte {
+	text := fmt.Appendf(nil, "%s %d\n", t.Name(), t.Size())
+	for i := range t.NumField() {
+		f := t.Field(i)
+		text = fmt.Appendf(text, "%s %s %d\n", f.Name, f.Type, f.Offset)
+	}
+	return text
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"math/bits"
+	"net/netip"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// This file is the border: on one side Go's words, on the other the bytes the
+// maps hold. Nothing else in the project knows a byte order.
+
+// networkOrder turns a port round; the machines that run this are little-endian.
+func networkOrder(port uint16) uint16 {
+	return bits.ReverseBytes16(port)
+}
+
+func toAddr(a netip.Addr) directorAddr {
+	return directorAddr{Bytes: a.As16()}
+}
+
+func fromAddr(a directorAddr) netip.Addr {
+	return netip.AddrFrom16(a.Bytes).Unmap()
+}
+
+func fromAddrPort(a directorAddr, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(fromAddr(a), networkOrder(port))
+}
+
+func toServiceKey(k ipvs.Key) directorServiceKey {
+	return directorServiceKey{
+		Vip:   toAddr(k.VIP.Addr()),
+		Port:  networkOrder(k.VIP.Port()),
+		Proto: uint8(k.Protocol),
+	}
+}
+
+func fromServiceKey(k directorServiceKey) ipvs.Key {
+	return ipvs.Key{Protocol: ipvs.Protocol(k.Proto), VIP: fromAddrPort(k.Vip, k.Port)}
+}
+
+func toStats(s ipvs.Stats) directorStats {
+	return directorStats{Conns: s.Conns, InPkts: s.InPkts, OutPkts: s.OutPkts, InBytes: s.InBytes, OutBytes: s.OutBytes}
+}
+
+func fromStats(s directorStats) ipvs.Stats {
+	return ipvs.Stats{Conns: s.Conns, InPkts: s.InPkts, OutPkts: s.OutPkts, InBytes: s.InBytes, OutBytes: s.OutBytes}
+}
+
+var schedulers = map[string]directorScheduler{
+	"rr":  directorSchedulerSCHEDULER_RR,
+	"wrr": directorSchedulerSCHEDULER_WRR,
+}
+
+func fromScheduler(s directorScheduler) string {
+	for name, scheduler := range schedulers {
+		if scheduler == s {
+			return name
+		}
+	}
+	return "none"
+}
+
+// filterBit is bpf/service.h: filter_bit().
+func filterBit(a netip.Addr) uint32 {
+	b := a.As16()
+	var folded uint32
+	for i := 0; i < len(b); i += 4 {
+		folded ^= uint32(b[i]) | uint32(b[i+1])<<8 | uint32(b[i+2])<<16 | uint32(b[i+3])<<24
+	}
+	return folded * 0x61c88647 >> (32 - filterBits)
+}
+
+// filterBits is bpf/types.h: FILTER_BITS.
+const filterBits = 16
