@@ -26,7 +26,23 @@ func TestVerdictsAreExplained(t *testing.T) {
 	}
 }
 
+func TestMapsAreExplained(t *testing.T) {
+	page := string(read(t, "ARCHITECTURE.md"))
+	for _, file := range []string{"bpf/maps.h", "bpf/decap.bpf.c"} {
+		names := mapName.FindAllStringSubmatch(string(read(t, file)), -1)
+		if len(names) == 0 {
+			t.Fatalf("%s: no maps", file)
+		}
+		for _, match := range names {
+			if name := match[1]; !strings.Contains(page, "`"+name+"`") {
+				t.Errorf("ARCHITECTURE.md does not tell about the map %s of %s", name, file)
+			}
+		}
+	}
+}
+
 var (
+	mapName     = regexp.MustCompile(`(\w+) SEC\("\.(?:maps|data\.settings)"\)`)
 	verdictEnum = regexp.MustCompile(`(?s)enum verdict \{(.*?)\};`)
 	enumerator  = regexp.MustCompile(`(?m)^\s*VERDICT_([A-Z_]+),`)
 	verdictRow  = regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| [^|]+ \\|")
