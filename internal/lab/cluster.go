@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lvsx/lvsx/internal/host"
+)
+
+// Options are what all clusters of a lab have in common.
+type Options struct {
+	Name    string // begins the names of the namespaces
+	Program string // path of the lvsx binary that does all work in the nodes
+	Logs    string // directory for what the processes in the nodes say
+	Servers int    // real servers of each cluster, 1 to 99
+	XDP     string // auto, native or generic: how the director attaches
+
+	// Told, if set, hears each command before it runs, as it could be typed
+	// in that node.
+	Told func(node, command string)
+}
+
+func (o Options) check() error {
+	if o.Servers < 1 || o.Servers > maxServers {
+		return fmt.Errorf("servers %d: a lab has 1 to %d", o.Servers, maxServers)
+	}
+	switch o.XDP {
+	case "auto", "native", "generic":
+		return nil
+	}
+	return fmt.Errorf("xdp %q: not one of auto, native, generic", o.XDP)
+}
+
+// Cluster is one method's network with all that runs in it.
+type Cluster struct {
+	Method  Method
+	Service netip.AddrPort // where clients connect to
+	Servers []Server
+
+	options  Options
+	topology topology
+	nodes    map[string]*host.Namespace
+	director *process
+}
+
+const (
+	readyLimit = 15 * time.Second // for a director on a busy machine
+	patience   = 5 * time.Second  // from SIGTERM to SIGKILL
+)
+
+// Build makes a cluster that balances by round robin. If it fails, or ctx
+// ends, nothing of the cluster is left.
+func Build(ctx context.Context, method Method, options Options) (*Cluster, error) {
+	if err := options.check(); err != nil {
+		return nil, err
+	}
+	t := topologyOf(method, options.Servers)
+	c := &Cluster{
+		Method:   method,
+		Service:  netip.AddrPortFrom(vip, 80),
+		Servers:  t.servers,
+		options:  options,
+		topology: t,
+		nodes:    make(map[string]*host.Namespace),
+	}
+	built := false
+	defer func() {
+		if !built {
+			_ = c.Remove()
+		}
+	}()
+	steps := []func(context.Context) error{
+		func(context.Context) error { return c.makeNetwork() },
+		c.startServers,
+		c.StartDirector,
+		c.addService,
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+	}
+	built = true
+	return c, nil
+}
+
+// Remove ends what runs in the cluster and takes it down. Twice is harmless.
+func (c *Cluster) Remove() error {
+	var namespaces []*host.Namespace
+	for _, n := range c.nodes {
+		namespaces = append(namespaces, n)
+	}
+	return host.Remove(namespaces, patience)
+}
+
+// Node returns the namespace of a node: client, router, director, switch or a
+// real server by its name; nil if there is none.
+func (c *Cluster) Node(name string) *host.Namespace { return c.nodes[name] }
+
+// Lvsx runs the lvsx binary in a node and returns what it says.
+func (c *Cluster) Lvsx(node string, args ...string) (string, error) {
+	command := c.command(node, args...)
+	var complaint strings.Builder
+	command.Stderr = &complaint
+	out, err := command.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("%s: lvsx %s: %w\n  %s", node, strings.Join(args, " "), err, strings.TrimSpace(complaint.String()))
+	}
+	return string(out), nil
+}
+
+// tell announces a command and runs it.
+func (c *Cluster) tell(node string, args ...string) error {
+	c.announce(node, args...)
+	_, err := c.Lvsx(node, args...)
+	return err
+}
+
+func (c *Cluster) announce(node string, args ...string) {
+	if c.options.Told == nil {
+		return
+	}
+	if args[0] != "ipvsadm" {
+		args = append([]string{"lvsx"}, args...)
+	}
+	c.options.Told(node, strings.Join(args, " "))
+}
+
+func (c *Cluster) command(node string, args ...string) *host.Command {
+	command := c.nodes[node].Command(c.options.Program, args...)
+	command.Args[0] = "lvsx"
+	return command
+}
+
+func (c *Cluster) startServers(context.Context) error {
+	for _, s := range c.Servers {
+		if err := c.startServer(s); err != nil {
+			return err
+		}
+		if err := c.tell(s.Name, c.realserverArgs()...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startServer hands the server a socket that listens already, so that nobody
+// has to wait for it.
+func (c *Cluster) startServer(s Server) error {
+	var listener net.Listener
+	err := c.nodes[s.Name].Do(func() (err error) {
+		listener, err = net.Listen("tcp4", ":"+strconv.Itoa(int(c.Method.port())))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", s.Name, err)
+	}
+	defer listener.Close()
+	socket, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", s.Name, err)
+	}
+	defer socket.Close()
+	command := c.command(s.Name, "lab", "serve", s.Name)
+	command.ExtraFiles = []*os.File{socket}
+	_, err = start(command, c.logOf(s.Name))
+	return err
+}
+
+func (c *Cluster) realserverArgs() []string {
+	args := []string{"realserver", "up", "--method", string(c.Method)}
+	switch c.Method {
+	case NAT:
+		return append(args, "--director", natGateway)
+	case TUN:
+		return append(args, "--vip", vip.String(), "--director", dip.String())
+	}
+	return append(args, "--vip", vip.String())
+}
+
+// StartDirector starts the director and returns when it answers.
+func (c *Cluster) StartDirector(ctx context.Context) error {
+	args := []string{"director"}
+	for _, link := range c.topology.linksOf(director) {
+		args = append(args, "--interface", link)
+	}
+	if c.options.XDP != "auto" {
+		args = append(args, "--xdp", c.options.XDP)
+	}
+	c.announce(director, args...)
+	process, err := start(c.command(director, args...), c.logOf(director))
+	if err != nil {
+		return err
+	}
+	c.director = process
+	return process.awaitReady(ctx, readyLimit, func() error {
+		_, err := c.Lvsx(director, "status", "-o", "json")
+		return err
+	})
+}
+
+// KillDirector ends the director as a crash would.
+func (c *Cluster) KillDirector() error { return c.director.kill() }
+
+// DirectorXDP returns how the director's first link runs its program.
+func (c *Cluster) DirectorXDP() (host.XDPMode, error) {
+	var mode host.XDPMode
+	err := c.nodes[director].Do(func() error {
+		link, err := host.LinkByName(c.topology.linksOf(director)[0])
+		mode = link.XDP
+		return err
+	})
+	return mode, err
+}
+
+func (c *Cluster) addService(context.Context) error {
+	if err := c.tell(director, "vip", "add", vip.String()+"/32", "--interface", "eth0"); err != nil {
+		return err
+	}
+	if err := c.tell(director, "ipvsadm", "-A", "-t", c.Service.String(), "-s", "rr"); err != nil {
+		return err
+	}
+	for _, s := range c.Servers {
+		if err := c.tell(director, "ipvsadm", "-a", "-t", c.Service.String(), "-r", c.destination(s), c.Method.forwarding().Option()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetWeights changes the service to weighted round robin. The weights are the
+// servers', in order; when there are fewer, they begin again.
+func (c *Cluster) SetWeights(weights []int) error {
+	if err := c.tell(director, "ipvsadm", "-E", "-t", c.Service.String(), "-s", "wrr"); err != nil {
+		return err
+	}
+	for i, s := range c.Servers {
+		weight := strconv.Itoa(weights[i%len(weights)])
+		err := c.tell(director, "ipvsadm", "-e", "-t", c.Service.String(), "-r", c.destination(s), c.Method.forwarding().Option(), "-w", weight)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) destination(s Server) string {
+	return netip.AddrPortFrom(s.RIP, c.Method.port()).String()
+}
+
+func (c *Cluster) logOf(node string) string {
+	return filepath.Join(c.options.Logs, c.nodes[node].Name()+".log")
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/lvsx/lvsx/internal/host"
+)
+
+const bridge = "br0"
+
+var everywhere = netip.MustParsePrefix("0.0.0.0/0")
+
+// makeNetwork makes the namespaces of a topology and all between them. What
+// it has made when it fails is in the cluster, for Remove.
+func (c *Cluster) makeNetwork() error {
+	for _, name := range c.topology.nodes() {
+		node, err := host.NewNamespace(c.options.Name + "-" + string(c.Method) + "-" + name)
+		if err != nil {
+			return err
+		}
+		c.nodes[name] = node
+		if err := node.Do(quieten); err != nil {
+			return err
+		}
+	}
+	if err := c.nodes[switch0].Do(func() error { return errors.Join(host.AddBridge(bridge), host.SetUp(bridge)) }); err != nil {
+		return err
+	}
+	for _, w := range c.topology.wires {
+		if err := c.connect(w); err != nil {
+			return err
+		}
+	}
+	return c.route()
+}
+
+// quieten keeps out of a node what would only blur the picture: IPv6, and a
+// filter that takes replies from a VIP, which come in at another link of the
+// router than requests to it go out, for forged.
+func quieten() error {
+	for _, link := range []string{"all", "default"} {
+		if err := host.InterfaceSysctl(link, "rp_filter").Write(0); err != nil {
+			return err
+		}
+		ipv6 := host.Sysctl("net/ipv6/conf/" + link + "/disable_ipv6")
+		if err := ipv6.Write(1); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) connect(w wire) error {
+	a, b := c.nodes[w.a.node], c.nodes[w.b.node]
+	if err := host.AddVeth(host.VethEnd{Namespace: a, Name: w.a.link}, host.VethEnd{Namespace: b, Name: w.b.link}); err != nil {
+		return err
+	}
+	for _, pair := range [][2]end{{w.a, w.b}, {w.b, w.a}} {
+		this, other := pair[0], pair[1]
+		if err := c.nodes[this.node].Do(func() error { return c.prepare(this, other) }); err != nil {
+			return fmt.Errorf("prepare %s of %s: %w", this.link, this.node, err)
+		}
+	}
+	return nil
+}
+
+// prepare runs in the end's node.
+func (c *Cluster) prepare(e, other end) error {
+	if other.node == director && c.options.XDP == "native" {
+		if err := host.AcceptFrames(e.link); err != nil {
+			return err
+		}
+	}
+	if e.node == client || strings.HasPrefix(e.node, "rs") {
+		// On a veth a checksum stays unfinished until hardware would send it;
+		// what the director makes of the packet never gets there.
+		if err := host.DisableTransmitOffload(e.link); err != nil {
+			return err
+		}
+	}
+	if e.node == switch0 {
+		if err := host.SetBridge(e.link, bridge); err != nil {
+			return err
+		}
+	} else if _, err := host.AddAddress(e.link, netip.MustParsePrefix(e.address)); err != nil {
+		return err
+	}
+	return host.SetUp(e.link)
+}
+
+// route comes when all links are up: a route needs that of its gateway.
+func (c *Cluster) route() error {
+	for node, gateway := range c.topology.gateways {
+		add := func() error { return host.AddRoute(everywhere, netip.MustParseAddr(gateway), "") }
+		if err := c.nodes[node].Do(add); err != nil {
+			return fmt.Errorf("prepare %s: %w", node, err)
+		}
+	}
+	for _, node := range c.topology.forwarding {
+		forward := func() error { return host.Sysctl("net/ipv4/ip_forward").Write(1) }
+		if err := c.nodes[node].Do(forward); err != nil {
+			return fmt.Errorf("prepare %s: %w", node, err)
+		}
+	}
+	return nil
+}

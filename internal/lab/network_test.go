@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/lvsx/lvsx/internal/host"
+	"github.com/lvsx/lvsx/internal/testenv"
+)
+
+// newNetwork makes a method's network and nothing that runs in it.
+func newNetwork(t *testing.T, method Method, xdp string) *Cluster {
+	t.Helper()
+	testenv.Need(t, testenv.Root, testenv.Namespaces, testenv.BPF)
+	c := &Cluster{
+		Method:   method,
+		options:  Options{Name: fmt.Sprintf("lvsx-test-%d", os.Getpid()), XDP: xdp},
+		topology: topologyOf(method, 2),
+		nodes:    make(map[string]*host.Namespace),
+	}
+	t.Cleanup(func() {
+		if err := c.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := c.makeNetwork(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestNetworksConnect(t *testing.T) {
+	for _, method := range []Method{NAT, TUN, DR} {
+		t.Run(string(method), func(t *testing.T) {
+			c := newNetwork(t, method, "native")
+			reach(t, c, client, director, dip)
+			for _, s := range c.topology.servers {
+				reach(t, c, director, s.Name, s.RIP)
+				if method != NAT { // whose private servers nobody but the director can answer
+					reach(t, c, s.Name, client, netip.MustParseAddr("198.51.100.2"))
+				}
+			}
+		})
+	}
+}
+
+// reach sends a word from one node to an address of another.
+func reach(t *testing.T, c *Cluster, from, to string, address netip.Addr) {
+	t.Helper()
+	var listener net.Listener
+	err := c.Node(to).Do(func() (err error) { listener, err = net.Listen("tcp4", address.String()+":7000"); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		if conn, err := listener.Accept(); err == nil {
+			fmt.Fprint(conn, to)
+			conn.Close()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	conn, err := dialFrom(c.Node(from))(ctx, "tcp4", address.String()+":7000")
+	if err != nil {
+		t.Fatalf("from %s to %s: %v", from, to, err)
+	}
+	defer conn.Close()
+	if got, err := io.ReadAll(conn); err != nil || string(got) != to {
+		t.Errorf("from %s to %s: %q, %v; want %q", from, to, got, err, to)
+	}
+}
+
+func TestPrivateServersHaveADefaultRouteOnly(t *testing.T) {
+	c := newNetwork(t, NAT, "generic")
+	err := c.Node("rs1").Do(func() error {
+		routes, err := host.DefaultRoutes()
+		if want := netip.MustParseAddr(natGateway); err == nil && (len(routes) != 1 || routes[0].Gateway != want) {
+			t.Errorf("default routes are %+v, want one by %s", routes, want)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The router knows no way to private servers: clients reach them by the VIP or not at all.
+	err = c.Node(router).Do(func() error { _, err := host.PathTo(c.topology.servers[0].RIP); return err })
+	if err == nil {
+		t.Error("the router has a way to a private server")
+	}
+}
+
+func TestNativeNeighboursTakeFrames(t *testing.T) {
+	for xdp, want := range map[string]host.XDPMode{"native": host.NativeXDP, "generic": host.NoXDP, "auto": host.NoXDP} {
+		c := newNetwork(t, TUN, xdp)
+		err := c.Node(router).Do(func() error {
+			link, err := host.LinkByName(director)
+			if link.XDP != want {
+				t.Errorf("xdp %s: the director's neighbour runs %q, want %q", xdp, link.XDP, want)
+			}
+			return err
+		})
+		if err := errors.Join(err, c.Remove()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRemoveEndsProcesses(t *testing.T) {
+	c := newNetwork(t, DR, "generic")
+	command := c.Node("rs1").Command("/bin/sh", "-c", "trap '' TERM; echo ready; read line")
+	in, err := command.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- command.Wait() }()
+	if err := host.Remove([]*host.Namespace{c.Node("rs1")}, 100*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("a process that does not listen to SIGTERM ended by itself")
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("process is still running")
+		command.Process.Kill()
+	}
+	if _, err := host.OpenNamespace(c.Node("rs1").Name()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("namespace after Remove: %v, want %v", err, os.ErrNotExist)
+	}
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Screen shows a lab at work: each command that runs, with the node it runs
+// in, and what came of it.
+type Screen struct {
+	out    io.Writer
+	live   bool // a terminal, on which a line can change
+	styled bool
+	began  bool
+}
+
+// NewScreen returns a screen that shows on out. A count that goes up is only
+// for terminals, colours are for those that want them (no-color.org).
+func NewScreen(out io.Writer) *Screen {
+	live := isTerminal(out)
+	return &Screen{out: out, live: live, styled: live && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+}
+
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+const (
+	bold = "1"
+	dim  = "2"
+)
+
+func (s *Screen) style(code, text string) string {
+	if !s.styled {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+func (s *Screen) line(node, text string) {
+	fmt.Fprintf(s.out, "  %s %s\n", s.style(dim, fmt.Sprintf("%-9s", node)), text)
+}
+
+func (s *Screen) begin(m Method) {
+	if s.began {
+		fmt.Fprintln(s.out)
+	}
+	s.began = true
+	fmt.Fprintf(s.out, "%s: %s\n", s.style(bold, m.Title()), m.idea())
+	s.line("", s.style(dim, m.way()))
+}
+
+// command is a cluster's Told.
+func (s *Screen) command(node, command string) { s.line(node, command) }
+
+func (s *Screen) count(c *Cluster, done, all int) {
+	if s.live {
+		fmt.Fprintf(s.out, "\r  %s %d of %d requests to http://%s/", s.style(dim, fmt.Sprintf("%-9s", client)), done, all, c.Service)
+	}
+}
+
+func (s *Screen) round(c *Cluster, r Round, took time.Duration) {
+	if s.live {
+		fmt.Fprint(s.out, "\r\x1b[K")
+	}
+	s.line(client, fmt.Sprintf("%d requests to http://%s/ in %s: %s", r.Requests, c.Service, took.Round(time.Millisecond), outcome(r)))
+	var shares []string
+	for _, server := range c.Servers {
+		shares = append(shares, fmt.Sprintf("%s %d", server.Name, r.PerServer[server.Name]))
+	}
+	s.line("", s.style(bold, strings.Join(shares, "   ")))
+	if r.FirstError != nil {
+		s.line("", "first failure: "+r.FirstError.Error())
+	}
+}
+
+func outcome(r Round) string {
+	if r.Failed == 0 {
+		return "all answered"
+	}
+	return fmt.Sprintf("%d answered, %d failed", r.OK, r.Failed)
+}
+
+func (s *Screen) passed(r Result) {
+	s.line(director, fmt.Sprintf("%s XDP: %s in, %s back",
+		r.XDP,
+		amount(r.Director.ClientToServerPackets, r.Director.ClientToServerBytes),
+		amount(r.Director.ServerToClientPackets, r.Director.ServerToClientBytes)))
+}
+
+func amount(packets, size uint64) string {
+	return fmt.Sprintf("%d packets (%s)", packets, bytesText(size))
+}
+
+func bytesText(n uint64) string {
+	switch {
+	case n >= 10_000_000:
+		return fmt.Sprintf("%.0f MB", float64(n)/1e6)
+	case n >= 10_000:
+		return fmt.Sprintf("%.0f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// Compare shows the methods side by side, and what that proves.
+func (s *Screen) Compare(r Report) error {
+	fmt.Fprintln(s.out)
+	table := tabwriter.NewWriter(s.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "METHOD\tANSWERED\tPER REAL SERVER\tTO REAL SERVERS\tBACK THROUGH THE DIRECTOR")
+	for _, m := range r.Methods {
+		fmt.Fprintf(table, "%s\t%d of %d\t%s\t%s\t%s\n", m.Method.Title(), m.OK, m.Requests, shares(m.PerServer),
+			amount(m.Director.ClientToServerPackets, m.Director.ClientToServerBytes),
+			amount(m.Director.ServerToClientPackets, m.Director.ServerToClientBytes))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(s.out)
+	for _, m := range r.Methods {
+		fmt.Fprintln(s.out, m.proof())
+	}
+	return nil
+}
+
+// shares joins the counts of rs1, rs2, ...
+func shares(perServer map[string]int) string {
+	names := make([]string, 0, len(perServer))
+	for name := range perServer {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(a) - len(b)
+		}
+		return strings.Compare(a, b)
+	})
+	var counts []string
+	for _, name := range names {
+		counts = append(counts, fmt.Sprint(perServer[name]))
+	}
+	return strings.Join(counts, " ")
+}
+
+func (r Result) proof() string {
+	back := r.Director.ServerToClientPackets
+	if !r.Method.bypasses() {
+		return fmt.Sprintf("%s: replies through the director: %d packets, as its addresses must be put back.", r.Method.Title(), back)
+	}
+	if back == 0 && r.OK > 0 {
+		return fmt.Sprintf("%s: replies through the director: 0 packets. All %d went from the real servers straight to the client.", r.Method.Title(), r.OK)
+	}
+	return fmt.Sprintf("%s: replies through the director: %d packets.", r.Method.Title(), back)
+}
