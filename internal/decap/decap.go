@@ -60,6 +60,9 @@ func Load(dir string) (*Decapsulator, error) {
 	}
 	var objects decapObjects
 	err = spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}})
+	if errors.Is(err, ebpf.ErrMapIncompatible) {
+		return nil, fmt.Errorf("load decapsulator: another version made the one that runs; `lvsx realserver down` first: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load decapsulator: %w", err)
 	}
