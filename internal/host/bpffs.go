@@ -53,13 +53,11 @@ func InHostMounts(f func() error) error {
 	})
 }
 
-// UnmountBPFFSIfOurs unmounts /sys/fs/bpf if InHostMounts mounted it, nothing
-// is pinned there and no InHostMounts is at work. Otherwise it does nothing.
+// UnmountBPFFSIfOurs removes empty directories of pins, and unmounts
+// /sys/fs/bpf if InHostMounts mounted it and nothing is pinned there. While
+// another InHostMounts is at work it does nothing: that one's owner will.
 func UnmountBPFFSIfOurs() error {
 	return onDisposableThread(func() error {
-		if _, err := os.Stat(mountMarker); errors.Is(err, os.ErrNotExist) {
-			return removeEmptyPinDirs()
-		}
 		lock, err := lockMount(unix.LOCK_EX | unix.LOCK_NB)
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil
@@ -68,14 +66,17 @@ func UnmountBPFFSIfOurs() error {
 			return err
 		}
 		defer lock.Close()
+		if err := removeEmptyPinDirs(); err != nil {
+			return err
+		}
+		if _, err := os.Stat(mountMarker); errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
 		return unmountIfEmpty()
 	})
 }
 
 func unmountIfEmpty() error {
-	if err := removeEmptyPinDirs(); err != nil {
-		return err
-	}
 	entries, err := os.ReadDir(bpfDir)
 	if err != nil {
 		return fmt.Errorf("look into %s: %w", bpfDir, err)
