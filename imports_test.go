@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	module  = "github.com/lvsx/lvsx"
-	testenv = "testenv"
+	module   = "github.com/lvsx/lvsx"
+	testOnly = "testenv"
 )
 
 // levels is the import order of internal/, from the ground up: a package may
@@ -33,7 +33,7 @@ var owners = map[string][]string{
 	"github.com/vishvananda/netns":        {"host"},
 	"github.com/safchain/ethtool":         {"host"},
 	"github.com/mdlayher/packet":          {"host"},
-	"github.com/cilium/ebpf":              {"dataplane", "decap", "host", testenv},
+	"github.com/cilium/ebpf":              {"dataplane", "decap", "host", testOnly},
 	"github.com/spf13/cobra":              {"cmd"},
 	"github.com/gopacket/gopacket":        {},
 	"github.com/google/go-cmp":            {},
@@ -104,9 +104,9 @@ func forbids(file, imported string) string {
 	switch {
 	case owner == "": // house tests look at all
 		return ""
-	case other == testenv && !test:
+	case other == testOnly && !test:
 		return "only tests may"
-	case other == testenv || other == owner:
+	case other == testOnly || other == owner:
 		return ""
 	case !known:
 		return owner + " has no level in imports_test.go"
@@ -153,7 +153,7 @@ func levelOf(owner string) (level int, known bool) {
 	switch owner {
 	case "cmd":
 		return len(lines), true
-	case testenv: // may use what its tests use
+	case testOnly: // may use what its tests use
 		return len(lines), true
 	}
 	for level, line := range lines {
