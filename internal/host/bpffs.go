@@ -41,14 +41,11 @@ func PinDir() (string, error) {
 // mounts. Relative paths are relative to the root directory.
 func InHostMounts(f func() error) error {
 	return onDisposableThread(func() error {
-		lock, err := lockMount(unix.LOCK_SH)
+		lock, err := holdMount()
 		if err != nil {
 			return err
 		}
 		defer lock.Close()
-		if err := mountBPFFS(); err != nil {
-			return err
-		}
 		return f()
 	})
 }
@@ -112,13 +109,46 @@ func removeEmptyPinDirs() error {
 	return removeEmpty(own, filepath.Dir(own))
 }
 
-func mountBPFFS() error {
+// holdMount returns a shared lock under which there is a BPF file system. Two
+// processes that mounted it at once would hide each other's pins, so mounting
+// takes the lock exclusively; and as a lock is not lowered in one step, what
+// was mounted is looked for again.
+func holdMount() (*os.File, error) {
+	for {
+		lock, err := lockMount(unix.LOCK_SH)
+		if err != nil {
+			return nil, err
+		}
+		mounted, err := isMounted()
+		if mounted {
+			return lock, nil
+		}
+		lock.Close()
+		if err == nil {
+			err = mountBPFFS()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func isMounted() (bool, error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(bpfDir, &stat); err != nil {
-		return fmt.Errorf("look for the BPF file system on %s (is sysfs mounted on /sys?): %w", bpfDir, err)
+		return false, fmt.Errorf("look for the BPF file system on %s (is sysfs mounted on /sys?): %w", bpfDir, err)
 	}
-	if stat.Type == unix.BPF_FS_MAGIC {
-		return nil
+	return stat.Type == unix.BPF_FS_MAGIC, nil
+}
+
+func mountBPFFS() error {
+	lock, err := lockMount(unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if mounted, err := isMounted(); mounted || err != nil {
+		return err
 	}
 	if err := unix.Mount("bpf", bpfDir, "bpf", 0, "mode=0700"); err != nil {
 		return fmt.Errorf("mount the BPF file system on %s: %w", bpfDir, err)

@@ -4,11 +4,14 @@ package host_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -74,6 +77,35 @@ func TestInHostMountsKeepsNetwork(t *testing.T) {
 		t.Errorf("network namespace in InHostMounts is %d, want %d", got, n.Inode())
 	}
 	do(t, n, removePins)
+}
+
+// Many at once mount and unmount, and none loses what it pinned.
+func TestMountAndUnmountAtOnce(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.Namespaces, testenv.BPF)
+	var done sync.WaitGroup
+	for i := range 8 {
+		n := testenv.Namespace(t, strconv.Itoa(i))
+		done.Go(func() {
+			for range 10 {
+				err := n.Do(func() error {
+					return errors.Join(host.InHostMounts(pinMap), host.InHostMounts(findMap), host.InHostMounts(mountedOnce), removePins())
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	done.Wait()
+}
+
+// mountedOnce fails if one mount hides another.
+func mountedOnce() error {
+	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if n := strings.Count(string(mounts), " /sys/fs/bpf "); err == nil && n != 1 {
+		return fmt.Errorf("the BPF file system is mounted %d times", n)
+	}
+	return err
 }
 
 func inNetns(n *host.Namespace, what string) *exec.Cmd {
