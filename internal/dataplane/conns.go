@@ -158,3 +158,11 @@ func bury(entry *directorConn) {
 
 // AgeInterval is how often to call Age: the whole table once in eight seconds.
 const AgeInterval = 250 * time.Millisecond
+
+// Capacity returns how many connections live and how many entries there are.
+func (d *Dataplane) Capacity() (live, entries int) {
+	for i := range d.loads.at {
+		live += int(atomic.LoadUint32(&d.loads.at[i].Total))
+	}
+	return live, len(d.buckets.at) * len(directorBucket{}.Conns)
+}

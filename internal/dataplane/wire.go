@@ -3,8 +3,10 @@
 package dataplane
 
 import (
+	"maps"
 	"math/bits"
 	"net/netip"
+	"slices"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
@@ -75,3 +77,8 @@ func filterBit(a netip.Addr) uint32 {
 
 // filterBits is bpf/types.h: FILTER_BITS.
 const filterBits = 16
+
+// Schedulers returns the names of those that the datapath has.
+func Schedulers() []string {
+	return slices.Sorted(maps.Keys(schedulers))
+}

@@ -53,17 +53,26 @@ func inode(path string) (uint64, error) {
 	return stat.Ino, nil
 }
 
+// StatePath returns where the state of the calling thread's network namespace
+// is, if there is any.
+func StatePath() (string, error) {
+	ino, err := NetworkInode()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(runDir, fmt.Sprintf("netns-%d", ino)), nil
+}
+
 // StateDir returns the directory for state of the calling thread's network
 // namespace, readable by root only, and creates it if need be.
 func StateDir() (string, error) {
-	ino, err := NetworkInode()
+	dir, err := StatePath()
 	if err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(runDir, 0o755); err != nil {
 		return "", fmt.Errorf("create state directory: %w", err)
 	}
-	dir := filepath.Join(runDir, fmt.Sprintf("netns-%d", ino))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("create state directory: %w", err)
 	}

@@ -56,3 +56,18 @@ func setFeatures(link string, prefixes []string, on bool) error {
 	}
 	return nil
 }
+
+// ReceiveOffload tells whether the link merges received packets (GRO or LRO)
+// before XDP in generic mode sees them.
+func ReceiveOffload(link string) (bool, error) {
+	tool, err := ethtool.NewEthtool()
+	if err != nil {
+		return false, fmt.Errorf("open ethtool: %w", err)
+	}
+	defer tool.Close()
+	states, err := tool.FeaturesWithState(link)
+	if err != nil {
+		return false, fmt.Errorf("read features of %s: %w", link, err)
+	}
+	return states["rx-gro"].Active || states["rx-lro"].Active, nil
+}

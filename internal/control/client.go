@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"syscall"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// ErrNoDirector is why Dial fails where no director runs.
+var ErrNoDirector = errors.New("no director is running in this network namespace; start one with: lvsx director")
+
+// Client speaks to a running director. It is an ipvsadm.Director.
+type Client struct {
+	http http.Client
+}
+
+// Dial connects to the director at the socket. It fails with ErrNoDirector if
+// there is none, and with fs.ErrPermission for users who may not ask it.
+func Dial(path string) (*Client, error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}
+	conn, err := dial(context.Background(), "", "")
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, ErrNoDirector
+	case err != nil:
+		return nil, fmt.Errorf("connect to director: %w", err)
+	}
+	if err := conn.Close(); err != nil {
+		return nil, fmt.Errorf("connect to director: %w", err)
+	}
+	return &Client{http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
+}
+
+// Apply makes changes in order and stops at the first that is refused.
+func (c *Client) Apply(changes ...ipvs.Change) (applied int, err error) {
+	body, err := json.Marshal(changes)
+	if err != nil {
+		return 0, fmt.Errorf("write changes: %w", err)
+	}
+	response, err := c.http.Post("http://director/v1/changes", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return 0, fmt.Errorf("ask director: %w", err)
+	}
+	defer response.Body.Close()
+	var r result
+	if err := json.NewDecoder(response.Body).Decode(&r); err != nil {
+		return 0, fmt.Errorf("read director's answer: %w", err)
+	}
+	return r.Applied, r.err()
+}
+
+// Services returns all services with what was observed of them.
+func (c *Client) Services() (services []ipvs.ServiceStatus, err error) {
+	return services, c.get("/v1/services", &services)
+}
+
+// Service returns one service, or a Refusal with ESRCH.
+func (c *Client) Service(key ipvs.Key) (service ipvs.ServiceStatus, err error) {
+	query := url.Values{
+		"protocol": {key.Protocol.String()},
+		"vip":      {key.VIP.String()},
+		"mark":     {strconv.FormatUint(uint64(key.Mark), 10)},
+	}
+	return service, c.get("/v1/services?"+query.Encode(), &service)
+}
+
+// Status returns the director's state of health.
+func (c *Client) Status() (status Status, err error) {
+	return status, c.get("/v1/status", &status)
+}
+
+// Conns calls yield for each connection as they arrive.
+func (c *Client) Conns(yield func(ipvs.Conn) error) error {
+	response, err := c.http.Get("http://director/v1/connections")
+	if err != nil {
+		return fmt.Errorf("ask director: %w", err)
+	}
+	defer response.Body.Close()
+	lines := json.NewDecoder(response.Body)
+	for {
+		var line struct {
+			ipvs.Conn
+			last
+		}
+		if err := lines.Decode(&line); err != nil {
+			return fmt.Errorf("read connections: %w", cut(err))
+		}
+		if line.End {
+			return line.last.err()
+		}
+		if err := yield(line.Conn); err != nil {
+			return err
+		}
+	}
+}
+
+// cut names the end of a stream that came without its last line.
+func cut(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (l last) err() error {
+	if l.Error != "" {
+		return errors.New(l.Error)
+	}
+	return nil
+}
+
+func (c *Client) get(path string, value any) error {
+	response, err := c.http.Get("http://director" + path)
+	if err != nil {
+		return fmt.Errorf("ask director: %w", err)
+	}
+	defer response.Body.Close()
+	answer := json.NewDecoder(response.Body)
+	if response.StatusCode == http.StatusOK {
+		if err := answer.Decode(value); err != nil {
+			return fmt.Errorf("read director's answer: %w", err)
+		}
+		return nil
+	}
+	var r result
+	if err := answer.Decode(&r); err != nil {
+		return fmt.Errorf("read director's answer: %w", err)
+	}
+	return r.err()
+}
+
+func (r result) err() error {
+	switch {
+	case r.Refusal != nil:
+		return &ipvs.Refusal{Op: r.Refusal.Op, Errno: r.Refusal.Errno, Why: r.Refusal.Why}
+	case r.Error != "":
+		return errors.New(r.Error)
+	}
+	return nil
+}

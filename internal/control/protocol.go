@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package control is how commands and a running director talk: HTTP with JSON
+// bodies on a unix socket that only root can open. It carries changes,
+// services, connections and status, and decides nothing.
+package control
+
+import (
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// SocketPath returns the director's socket in the state directory of a network
+// namespace.
+func SocketPath(stateDir string) string {
+	return filepath.Join(stateDir, "director.sock")
+}
+
+// Director is what a server makes available. Its methods are called from many
+// goroutines.
+type Director interface {
+	// Apply makes the changes in order and stops at the first that is refused.
+	Apply(changes ...ipvs.Change) (applied int, err error)
+	Services() ([]ipvs.ServiceStatus, error)
+	Service(ipvs.Key) (ipvs.ServiceStatus, error)
+	Conns(yield func(ipvs.Conn) error) error
+	Status() (Status, error)
+}
+
+// Status is a director's state of health.
+type Status struct {
+	Version     string      `json:"version"`
+	PID         int         `json:"pid"`
+	Started     time.Time   `json:"started"`
+	Services    int         `json:"services"`
+	Connections Connections `json:"connections"`
+	Interfaces  []Interface `json:"interfaces"`
+	Verdicts    []Verdict   `json:"verdicts"`
+	Problems    []string    `json:"problems,omitempty"` // what keeps packets from being forwarded, and what to do
+}
+
+// Connections is how full the connection table is.
+type Connections struct {
+	Live     int `json:"live"`
+	Capacity int `json:"capacity"`
+}
+
+// Interface is one that the datapath runs on.
+type Interface struct {
+	Name  string `json:"name"`
+	Index int    `json:"index"`
+	Mode  string `json:"mode"` // of XDP: native or generic
+}
+
+// Verdict is one way out of the datapath and how many packets took it.
+type Verdict struct {
+	Name    string `json:"name"`
+	Fate    string `json:"fate"` // passed, forwarded, answered or dropped
+	Packets uint64 `json:"packets"`
+}
+
+// result is the answer to changes, and any other answer that is a refusal.
+type result struct {
+	Applied int      `json:"applied"`
+	Refusal *refusal `json:"refusal,omitempty"`
+	Error   string   `json:"error,omitempty"` // what is no refusal, but a failure
+}
+
+// refusal is ipvs.Refusal on the wire.
+type refusal struct {
+	Op    ipvs.Op       `json:"op,omitempty"`
+	Errno syscall.Errno `json:"errno"`
+	Text  string        `json:"text"`
+	Why   string        `json:"why,omitempty"`
+}
+
+// last ends a stream of connections, so that a cut one is noticed.
+type last struct {
+	End   bool   `json:"end"`
+	Error string `json:"error,omitempty"`
+}

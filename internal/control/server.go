@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// maxBody is more than a thousand changes of the longest kind take.
+const maxBody = 4 << 20
+
+// Server answers on a director's socket.
+type Server struct {
+	listener net.Listener
+	http     http.Server
+}
+
+// Listen makes the socket, which only root can open. A socket that a killed
+// director left behind is replaced: the caller holds the namespace's lock.
+func Listen(path string, director Director) (*Server, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove old socket: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("protect socket: %w", err), listener.Close())
+	}
+	s := &Server{listener: listener}
+	s.http.Handler = handler(director)
+	s.http.ReadHeaderTimeout = 10 * time.Second
+	return s, nil
+}
+
+// Run answers until the context ends, finishes what is being answered, and
+// removes the socket.
+func (s *Server) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if s.http.Shutdown(ctx) != nil {
+			s.http.Close()
+		}
+	})
+	defer stop()
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+func handler(d Director) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/changes", func(w http.ResponseWriter, r *http.Request) { serveChanges(w, r, d) })
+	mux.HandleFunc("GET /v1/services", func(w http.ResponseWriter, r *http.Request) { serveServices(w, r, d) })
+	mux.HandleFunc("GET /v1/connections", func(w http.ResponseWriter, r *http.Request) { serveConns(w, d) })
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		status, err := d.Status()
+		answer(w, status, err)
+	})
+	return mux
+}
+
+func serveChanges(w http.ResponseWriter, r *http.Request, d Director) {
+	var changes []ipvs.Change
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&changes); err != nil {
+		reject(w, fmt.Errorf("read changes: %w", err))
+		return
+	}
+	applied, err := d.Apply(changes...)
+	respond(w, http.StatusOK, toResult(applied, err))
+}
+
+// serveServices answers with all services, or the one that the query names.
+func serveServices(w http.ResponseWriter, r *http.Request, d Director) {
+	if r.URL.RawQuery == "" {
+		services, err := d.Services()
+		answer(w, services, err)
+		return
+	}
+	key, err := parseKey(r)
+	if err != nil {
+		reject(w, err)
+		return
+	}
+	service, err := d.Service(key)
+	answer(w, service, err)
+}
+
+func parseKey(r *http.Request) (key ipvs.Key, err error) {
+	query := r.URL.Query()
+	if err := key.Protocol.UnmarshalText([]byte(query.Get("protocol"))); err != nil {
+		return key, err
+	}
+	if key.VIP, err = netip.ParseAddrPort(query.Get("vip")); err != nil {
+		return key, fmt.Errorf("read vip: %w", err)
+	}
+	mark, err := strconv.ParseUint(query.Get("mark"), 10, 32)
+	if err != nil {
+		return key, fmt.Errorf("read mark: %w", err)
+	}
+	key.Mark = uint32(mark)
+	return key, nil
+}
+
+// serveConns streams one JSON object a line, then the last.
+func serveConns(w http.ResponseWriter, d Director) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	buffer := bufio.NewWriterSize(w, 1<<16)
+	encoder := json.NewEncoder(buffer)
+	end := last{End: true}
+	if err := d.Conns(func(c ipvs.Conn) error { return encoder.Encode(c) }); err != nil {
+		end.Error = err.Error()
+	}
+	// A client that is gone cannot be told.
+	_ = encoder.Encode(end)
+	_ = buffer.Flush()
+}
+
+func answer(w http.ResponseWriter, value any, err error) {
+	if err != nil {
+		respond(w, http.StatusUnprocessableEntity, toResult(0, err))
+		return
+	}
+	respond(w, http.StatusOK, value)
+}
+
+func reject(w http.ResponseWriter, err error) {
+	respond(w, http.StatusBadRequest, toResult(0, err))
+}
+
+func respond(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	// A client that is gone cannot be told.
+	_ = json.NewEncoder(w).Encode(value)
+}
+
+func toResult(applied int, err error) result {
+	r := result{Applied: applied}
+	var refused *ipvs.Refusal
+	switch {
+	case errors.As(err, &refused):
+		r.Refusal = &refusal{Op: refused.Op, Errno: refused.Errno, Text: refused.Errno.Error(), Why: refused.Why}
+	case err != nil:
+		r.Error = err.Error()
+	}
+	return r
+}

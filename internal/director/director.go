@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package director is the mind behind the datapath: it owns the table of one
+// network namespace, answers commands, keeps next hops and connections up to
+// date, and leaves forwarding to the maps. No packet ever waits for it.
+package director
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lvsx/lvsx/internal/control"
+	"github.com/lvsx/lvsx/internal/dataplane"
+	"github.com/lvsx/lvsx/internal/host"
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// Options are a director's command line.
+type Options struct {
+	Interfaces  []string // to attach to; none: all Ethernet interfaces
+	Mode        Mode
+	Connections int  // that the table has room for, if it is made anew
+	Keep        bool // leave the datapath forwarding at the end
+	Version     string
+	Log         *slog.Logger
+}
+
+// Director is a running director. It is a control.Director.
+type Director struct {
+	options  Options
+	started  time.Time
+	stateDir string
+	plane    *dataplane.Dataplane
+
+	mu    sync.Mutex // guards what follows and serialises changes with the network's
+	ports ports
+	ways  ways
+}
+
+// Run is the director, from its start until the context ends. It fails with
+// ErrRunning if the network namespace has one already.
+func Run(ctx context.Context, options Options) error {
+	if os.Geteuid() != 0 {
+		return errors.New("run director: only root may load programs into the kernel and attach them; run it with sudo")
+	}
+	stateDir, err := host.StateDir()
+	if err != nil {
+		return err
+	}
+	unlock, err := lock(stateDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	d := &Director{options: options, started: time.Now(), stateDir: stateDir}
+	if err := d.open(); err != nil {
+		return err
+	}
+	err = d.serve(ctx)
+	return errors.Join(err, d.close())
+}
+
+// open loads or adopts the datapath, makes it know the network, and only then
+// lets it see packets.
+func (d *Director) open() error {
+	cookie, err := host.NetworkCookie()
+	if err != nil {
+		return err
+	}
+	err = host.InHostMounts(func() (err error) {
+		dir, err := host.PinDir()
+		if err != nil {
+			return err
+		}
+		d.plane, err = dataplane.Open(dataplane.Config{
+			PinDir: dir, Namespace: cookie, Connections: d.options.Connections,
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	d.ways.init(d.plane)
+	if err := d.ports.init(d.stateDir, d.plane, d.options); err != nil {
+		return errors.Join(err, d.close())
+	}
+	d.refresh()
+	if err := d.ports.check(); err != nil {
+		return errors.Join(err, d.close())
+	}
+	if err := d.plane.Replace(); err != nil {
+		return errors.Join(err, d.close())
+	}
+	table := d.plane.Table()
+	d.options.Log.Info("ready", "services", len(table.Services), "interfaces", d.ports.String())
+	return nil
+}
+
+// serve runs the director's tasks until the context ends or one fails.
+func (d *Director) serve(ctx context.Context) error {
+	server, err := control.Listen(control.SocketPath(d.stateDir), d)
+	if err != nil {
+		return err
+	}
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return server.Run(ctx) })
+	tasks.Go(func() error { return host.Watch(ctx, d.refresh) })
+	tasks.Go(func() error { return every(ctx, dataplane.AgeInterval, d.plane.Age) })
+	tasks.Go(func() error { return every(ctx, time.Second, d.housekeep) })
+	return tasks.Wait()
+}
+
+func every(ctx context.Context, interval time.Duration, do func()) error {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			do()
+		}
+	}
+}
+
+// refresh looks at interfaces, routes and neighbours anew.
+func (d *Director) refresh() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	links, err := host.Links()
+	if err != nil {
+		d.options.Log.Error("look at interfaces", "error", err)
+		return
+	}
+	d.ports.update(links)
+	d.ways.update(links)
+	d.plane.ForgetClientHops()
+}
+
+// housekeep does what is due once a second.
+func (d *Director) housekeep() {
+	d.plane.Reap(time.Now())
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ways.keepAlive(time.Now())
+}
+
+// close ends the director. Unless it is to keep forwarding, everything that it
+// attached or made is removed.
+func (d *Director) close() error {
+	if d.options.Keep {
+		d.options.Log.Info("leaving the datapath forwarding; the next director adopts it")
+		return d.plane.Close()
+	}
+	return host.InHostMounts(func() error {
+		dir, err := host.PinDir()
+		if err != nil {
+			return err
+		}
+		return errors.Join(
+			d.ports.detachAll(),
+			d.plane.Close(),
+			dataplane.RemovePins(dir),
+			removeFiles(d.stateDir),
+			host.UnmountBPFFSIfOurs(),
+			host.RemoveStateDir(),
+		)
+	})
+}
+
+// Apply makes changes in order and stops at the first that is refused.
+func (d *Director) Apply(changes ...ipvs.Change) (applied int, err error) {
+	for i, c := range changes {
+		if err := d.apply(c, len(changes) == 1); err != nil {
+			return i, err
+		}
+	}
+	return len(changes), nil
+}
+
+func (d *Director) apply(c ipvs.Change, alone bool) error {
+	if err := supported(c); err != nil {
+		return err
+	}
+	if c.Op == ipvs.AddDestination {
+		d.mu.Lock()
+		d.ways.find(c.Destination.RIP.Addr(), alone)
+		d.mu.Unlock()
+	}
+	if err := d.plane.Apply(c); err != nil {
+		return err
+	}
+	d.options.Log.Info("applied", "change", c.String())
+	return nil
+}
+
+// Services returns all services and what was observed of them.
+func (d *Director) Services() ([]ipvs.ServiceStatus, error) {
+	return d.plane.Services(), nil
+}
+
+// Service returns one service, or a refusal with ESRCH.
+func (d *Director) Service(key ipvs.Key) (ipvs.ServiceStatus, error) {
+	return d.plane.Service(key)
+}
+
+// Conns calls yield for each connection.
+func (d *Director) Conns(yield func(ipvs.Conn) error) error {
+	return d.plane.Conns(yield)
+}
+
+// Status returns the director's state of health.
+func (d *Director) Status() (control.Status, error) {
+	verdicts, err := d.plane.Verdicts()
+	if err != nil {
+		return control.Status{}, fmt.Errorf("read verdicts: %w", err)
+	}
+	table := d.plane.Table()
+	live, capacity := d.plane.Capacity()
+	status := control.Status{
+		Version:     d.options.Version,
+		PID:         os.Getpid(),
+		Started:     d.started,
+		Services:    len(table.Services),
+		Connections: control.Connections{Live: live, Capacity: capacity},
+	}
+	for _, v := range verdicts {
+		status.Verdicts = append(status.Verdicts, control.Verdict{Name: v.Name, Fate: string(v.Fate), Packets: v.Packets})
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	status.Interfaces = d.ports.list()
+	status.Problems = append(d.ports.problems(), d.ways.problems(table)...)
+	return status, nil
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package director
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/lvsx/lvsx/internal/control"
+	"github.com/lvsx/lvsx/internal/dataplane"
+	"github.com/lvsx/lvsx/internal/host"
+)
+
+// Mode is how to attach to interfaces.
+type Mode string
+
+// The modes of attaching. Auto takes the driver where it can be relied on.
+const (
+	Auto    Mode = "auto"
+	Native  Mode = "native"
+	Generic Mode = "generic"
+)
+
+// ParseMode reads a Mode.
+func ParseMode(text string) (Mode, error) {
+	for _, mode := range []Mode{Auto, Native, Generic} {
+		if text == string(mode) {
+			return mode, nil
+		}
+	}
+	return "", fmt.Errorf("XDP mode %q: not one of auto, native, generic", text)
+}
+
+// ports are the interfaces that the datapath receives and sends on.
+type ports struct {
+	plane    *dataplane.Dataplane
+	wanted   []string // empty: all Ethernet interfaces
+	mode     Mode
+	log      *slog.Logger
+	links    []host.Link      // as seen last
+	failed   map[string]error // why an interface is not attached
+	stateDir string
+	merging  []string // interfaces whose receive offload was turned off
+}
+
+func (p *ports) init(stateDir string, plane *dataplane.Dataplane, options Options) error {
+	p.plane, p.wanted, p.mode, p.log = plane, options.Interfaces, options.Mode, options.Log
+	p.stateDir, p.failed = stateDir, make(map[string]error)
+	text, err := os.ReadFile(p.mergingPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read state: %w", err)
+	}
+	if err := json.Unmarshal(text, &p.merging); err != nil {
+		return fmt.Errorf("read %s: %w", p.mergingPath(), err)
+	}
+	return nil
+}
+
+// isWanted tells whether to attach to a link. Left to itself the director takes
+// every Ethernet interface that addresses can be on: of a bridge or bond that
+// is the bridge or bond, not its ports.
+func (p *ports) isWanted(l host.Link) bool {
+	if len(p.wanted) > 0 {
+		return slices.Contains(p.wanted, l.Name)
+	}
+	return l.Ethernet && !l.Loopback && l.Master == 0
+}
+
+// update attaches to what came, lets go of what went, and tells the datapath.
+func (p *ports) update(links []host.Link) {
+	p.links = links
+	known := make(map[int]bool)
+	for _, l := range links {
+		known[l.Index] = true
+	}
+	attached := p.plane.Attached()
+	for ifindex := range attached {
+		if !known[ifindex] {
+			p.report(fmt.Sprint(ifindex), p.detach(ifindex))
+		}
+	}
+	p.tell() // before a new program sees its first packet
+	for _, l := range links {
+		if _, has := attached[l.Index]; p.isWanted(l) && !has {
+			p.report(l.Name, p.attach(l))
+		}
+	}
+	p.tell()
+}
+
+// report remembers what went wrong with an interface, and logs it once.
+func (p *ports) report(name string, err error) {
+	if err == nil {
+		delete(p.failed, name)
+		return
+	}
+	if p.failed[name] == nil {
+		p.log.Warn("interface is not balanced", "interface", name, "error", err)
+	}
+	p.failed[name] = err
+}
+
+// attach chooses the mode. A veth takes redirected frames only from a peer that
+// runs a program, too, which cannot be known: generic unless asked for.
+func (p *ports) attach(l host.Link) error {
+	if !l.Ethernet {
+		return errors.New("it is no Ethernet interface")
+	}
+	mode := dataplane.Generic
+	if p.mode == Native || p.mode == Auto && l.Kind == "device" {
+		mode = dataplane.Native
+	}
+	err := p.attachAs(l, mode)
+	if err != nil && p.mode == Auto && mode == dataplane.Native {
+		mode = dataplane.Generic
+		err = p.attachAs(l, mode)
+	}
+	if err != nil {
+		return err
+	}
+	p.log.Info("attached", "interface", l.Name, "xdp", mode)
+	return nil
+}
+
+func (p *ports) attachAs(l host.Link, mode dataplane.Mode) error {
+	if mode == dataplane.Generic {
+		if err := p.stopMerging(l.Name); err != nil {
+			return err
+		}
+	}
+	return host.InHostMounts(func() error { return p.plane.Attach(l.Index, mode) })
+}
+
+func (p *ports) detach(ifindex int) error {
+	return host.InHostMounts(func() error { return p.plane.Detach(ifindex) })
+}
+
+// tell gives the datapath all interfaces that it may send from.
+func (p *ports) tell() {
+	attached := p.plane.Attached()
+	var interfaces []dataplane.Interface
+	for _, l := range p.links {
+		if l.Ethernet && !l.Loopback && len(l.MAC) == 6 {
+			interfaces = append(interfaces, dataplane.Interface{
+				Index: l.Index, MAC: l.MAC, MTU: l.MTU, Mode: attached[l.Index],
+			})
+		}
+	}
+	if err := p.plane.SetInterfaces(interfaces); err != nil {
+		p.log.Error("tell datapath of interfaces", "error", err)
+	}
+}
+
+// check fails if an interface that was asked for is not attached, or if there
+// is none at all.
+func (p *ports) check() error {
+	attached := p.plane.Attached()
+	for _, name := range p.wanted {
+		if !slices.ContainsFunc(p.links, func(l host.Link) bool { return l.Name == name }) {
+			return fmt.Errorf("attach to %s: no such interface", name)
+		}
+		if err := p.failed[name]; err != nil {
+			return fmt.Errorf("attach to %s: %w", name, err)
+		}
+	}
+	if len(attached) == 0 && len(p.failed) > 0 {
+		return fmt.Errorf("attach to any interface: %s", strings.Join(p.problems(), "; "))
+	}
+	return nil
+}
+
+// list names the attached interfaces.
+func (p *ports) list() []control.Interface {
+	interfaces := []control.Interface{}
+	attached := p.plane.Attached()
+	for _, l := range p.links {
+		if mode, ok := attached[l.Index]; ok {
+			interfaces = append(interfaces, control.Interface{Name: l.Name, Index: l.Index, Mode: string(mode)})
+		}
+	}
+	return interfaces
+}
+
+func (p *ports) String() string {
+	var names []string
+	for _, i := range p.list() {
+		names = append(names, i.Name+"="+i.Mode)
+	}
+	return strings.Join(names, " ")
+}
+
+func (p *ports) problems() []string {
+	var problems []string
+	for name, err := range p.failed {
+		problems = append(problems, fmt.Sprintf("interface %s is not balanced: %v", name, err))
+	}
+	slices.Sort(problems)
+	return problems
+}
+
+func (p *ports) detachAll() error {
+	var errs []error
+	for ifindex := range p.plane.Attached() {
+		errs = append(errs, p.plane.Detach(ifindex))
+	}
+	return errors.Join(append(errs, p.startMerging())...)
+}
+
+// receiveOffloadFile lists the interfaces to give their receive offload back.
+const receiveOffloadFile = "receive-offload.json"
+
+func (p *ports) mergingPath() string {
+	return filepath.Join(p.stateDir, receiveOffloadFile)
+}
+
+// stopMerging turns receive offload off where generic XDP would see packets
+// merged above the MTU, which it cannot redirect, and remembers where.
+func (p *ports) stopMerging(name string) error {
+	merges, err := host.ReceiveOffload(name)
+	if err != nil || !merges || slices.Contains(p.merging, name) {
+		return err
+	}
+	text, err := json.Marshal(append(p.merging, name))
+	if err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	if err := os.WriteFile(p.mergingPath(), text, 0o600); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	p.merging = append(p.merging, name)
+	p.log.Info("turning receive offload off, generic XDP cannot send merged packets on", "interface", name)
+	return host.SetReceiveOffload(name, false)
+}
+
+func (p *ports) startMerging() error {
+	var errs []error
+	for _, name := range p.merging {
+		if _, err := host.LinkByName(name); err == nil {
+			errs = append(errs, host.SetReceiveOffload(name, true))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package director
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/lvsx/lvsx/internal/dataplane"
+	"github.com/lvsx/lvsx/internal/ipvs"
+	"github.com/lvsx/lvsx/internal/sched"
+)
+
+// supported refuses what the kernel's IPVS would take and the datapath does not
+// have yet, by name: never is an option accepted and ignored. Schedulers that
+// nobody has are ENOENT, as in the kernel.
+func supported(c ipvs.Change) error {
+	var missing string
+	switch c.Op {
+	case ipvs.AddService, ipvs.EditService:
+		if !sched.Known(c.Service.Scheduler) {
+			return &ipvs.Refusal{Op: c.Op, Errno: syscall.ENOENT}
+		}
+		missing = missingInService(c.Service)
+	case ipvs.AddDestination, ipvs.EditDestination:
+		missing = missingInDestination(c.Destination)
+	}
+	if missing == "" {
+		return nil
+	}
+	return &ipvs.Refusal{Op: c.Op, Errno: syscall.ENOTSUP, Why: missing + " not built yet"}
+}
+
+func missingInService(s ipvs.Service) string {
+	built := dataplane.Schedulers()
+	switch {
+	case s.Mark != 0:
+		return "services of firewall marks (-f) are"
+	case s.Protocol == ipvs.SCTP:
+		return "SCTP services are"
+	case s.IPv6():
+		return "IPv6 services are"
+	case !slices.Contains(built, s.Scheduler):
+		return fmt.Sprintf("scheduler %s (choose one of %s with -s) is", s.Scheduler, strings.Join(built, ", "))
+	case s.Engine != "":
+		return "persistence engines (--pe) are"
+	case s.Flags&ipvs.Persistent != 0:
+		return "persistence (-p) is"
+	case s.Flags&ipvs.OnePacket != 0:
+		return "one-packet scheduling (-o) is"
+	case s.Flags != 0:
+		return "scheduler flags (-b) are"
+	}
+	return ""
+}
+
+func missingInDestination(d ipvs.Destination) string {
+	switch {
+	case d.RIP.Addr().Is6():
+		return "IPv6 real servers are"
+	case d.Forwarding == ipvs.Tunnel && d.TunnelType != ipvs.IPIP:
+		return "tunnels other than ipip (--tun-type) are"
+	case d.Upper != 0 || d.Lower != 0:
+		return "connection thresholds (-x, -y) are"
+	}
+	return ""
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package director
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lvsx/lvsx/internal/dataplane"
+	"github.com/lvsx/lvsx/internal/host"
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// ways are the next hops to real servers, resolved ahead so that no packet
+// pays for it.
+type ways struct {
+	plane *dataplane.Dataplane
+	links []host.Link
+	known map[netip.Addr]way
+	asked time.Time // when all neighbours were asked last
+	reset time.Time // when what paths can carry was forgotten last
+}
+
+// way is what is known of the way to one real server.
+type way struct {
+	hop       dataplane.NextHop
+	neighbour netip.Addr // whose MAC address the hop has or waits for
+}
+
+const (
+	// confirmInterval keeps neighbours alive: the kernel does not see that
+	// the datapath uses them.
+	confirmInterval = 15 * time.Second
+	// forgetInterval is net.ipv4.route.mtu_expires: what an ICMP error said
+	// of a path is believed for that long.
+	forgetInterval = 10 * time.Minute
+)
+
+func (w *ways) init(plane *dataplane.Dataplane) {
+	w.plane, w.known, w.reset = plane, make(map[netip.Addr]way), time.Now()
+}
+
+// update resolves all real servers anew and tells the datapath what changed.
+func (w *ways) update(links []host.Link) {
+	w.links = links
+	neighbours := make(map[int]map[netip.Addr]net.HardwareAddr)
+	rips := w.plane.RealServers()
+	for rip := range w.known {
+		if !slices.Contains(rips, rip) {
+			delete(w.known, rip)
+		}
+	}
+	for _, rip := range rips {
+		w.set(rip, w.resolve(rip, neighbours))
+	}
+}
+
+func (w *ways) set(rip netip.Addr, found way) {
+	before, known := w.known[rip]
+	if known && reflect.DeepEqual(before, found) {
+		return
+	}
+	w.known[rip] = found
+	w.plane.SetNextHop(rip, found.hop)
+}
+
+// resolve asks routing and the neighbour table, and has the kernel ask for a
+// neighbour that it does not know.
+func (w *ways) resolve(rip netip.Addr, neighbours map[int]map[netip.Addr]net.HardwareAddr) way {
+	path, err := host.PathTo(rip)
+	i := slices.IndexFunc(w.links, func(l host.Link) bool { return l.Index == path.Link })
+	switch {
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), err == nil && i < 0:
+		return way{hop: dataplane.NextHop{NoRoute: true}}
+	case err != nil:
+		return w.known[rip] // a passing failure: what was known stays
+	case path.Local:
+		return way{hop: dataplane.NextHop{Local: true, MTU: w.links[i].MTU}}
+	}
+	link := w.links[i]
+	found := way{
+		neighbour: rip,
+		hop:       dataplane.NextHop{Interface: link.Index, Source: link.MAC, MTU: link.MTU, Address: path.Source},
+	}
+	if path.Gateway.IsValid() {
+		found.neighbour = path.Gateway
+	}
+	if neighbours[link.Index] == nil {
+		// Unreadable is as unknown: asked for below, and again in a second.
+		neighbours[link.Index], _ = host.Neighbours(link.Index)
+	}
+	found.hop.Neighbour = neighbours[link.Index][found.neighbour]
+	if found.hop.Neighbour == nil {
+		_ = host.AskNeighbour(link.Index, found.neighbour)
+	}
+	return found
+}
+
+// find resolves a real server that is about to be added. If it is the only one
+// it waits a moment for the neighbour to answer, so that the first packet after
+// the command finds its way.
+func (w *ways) find(rip netip.Addr, patient bool) {
+	if _, known := w.known[rip]; known {
+		return
+	}
+	if len(w.links) == 0 {
+		return
+	}
+	found := w.resolve(rip, make(map[int]map[netip.Addr]net.HardwareAddr))
+	for wait := time.Millisecond; patient && w.isWaiting(found) && wait < 200*time.Millisecond; wait *= 2 {
+		time.Sleep(wait)
+		found = w.resolve(rip, make(map[int]map[netip.Addr]net.HardwareAddr))
+	}
+	w.set(rip, found)
+}
+
+func (w *ways) isWaiting(found way) bool {
+	return found.hop.Interface != 0 && found.hop.Neighbour == nil
+}
+
+// keepAlive asks again for neighbours that did not answer, has the kernel
+// confirm the others now and then, and forgets what ICMP errors said long ago.
+func (w *ways) keepAlive(now time.Time) {
+	confirm := now.Sub(w.asked) >= confirmInterval
+	if confirm {
+		w.asked = now
+	}
+	for _, found := range w.known {
+		if found.neighbour.IsValid() && (confirm || w.isWaiting(found)) {
+			_ = host.AskNeighbour(found.hop.Interface, found.neighbour)
+		}
+	}
+	if now.Sub(w.reset) >= forgetInterval {
+		w.reset = now
+		for rip, found := range w.known {
+			w.plane.SetNextHop(rip, found.hop)
+		}
+	}
+}
+
+// problems says what keeps services from being reached and what to do.
+func (w *ways) problems(table ipvs.Table) []string {
+	var problems []string
+	for rip, found := range w.known {
+		switch {
+		case found.hop.NoRoute:
+			problems = append(problems, fmt.Sprintf("no route to real server %s: add one", rip))
+		case w.isWaiting(found) && found.neighbour == rip:
+			problems = append(problems, fmt.Sprintf("real server %s does not answer ARP: is it up?", rip))
+		case w.isWaiting(found):
+			problems = append(problems, fmt.Sprintf("gateway %s to real server %s does not answer ARP: is it up?", found.neighbour, rip))
+		}
+	}
+	checked := make(map[netip.Addr]bool)
+	for _, s := range table.Services {
+		vip := s.VIP.Addr()
+		if checked[vip] {
+			continue
+		}
+		checked[vip] = true
+		if path, err := host.PathTo(vip); err != nil || !path.Local {
+			problems = append(problems, fmt.Sprintf("VIP %s is no address of this host: nobody answers ARP for it; add it with: lvsx vip add %s/32 --interface IF", vip, vip))
+		}
+	}
+	slices.Sort(problems)
+	return problems
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// usableStates are those in which the kernel itself would send to a neighbour's
+// known address.
+const usableStates = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE | unix.NUD_PROBE | unix.NUD_STALE | unix.NUD_DELAY
+
+// Neighbours returns the MAC addresses that the kernel knows of its neighbours
+// on a link.
+func Neighbours(link int) (map[netip.Addr]net.HardwareAddr, error) {
+	list, err := netlink.NeighList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, fmt.Errorf("list neighbours: %w", err)
+	}
+	known := make(map[netip.Addr]net.HardwareAddr, len(list))
+	for _, n := range list {
+		address, ok := netip.AddrFromSlice(n.IP)
+		if ok && n.State&usableStates != 0 && len(n.HardwareAddr) == 6 {
+			known[address.Unmap()] = n.HardwareAddr
+		}
+	}
+	return known, nil
+}
+
+// AskNeighbour makes the kernel find out a neighbour's MAC address, or confirm
+// the one it has if that was not used lately. It does not wait for the answer.
+func AskNeighbour(link int, address netip.Addr) error {
+	neighbour := &netlink.Neigh{
+		LinkIndex: link,
+		Family:    netlink.FAMILY_V4,
+		Flags:     netlink.NTF_USE,
+		IP:        address.AsSlice(),
+	}
+	if err := netlink.NeighSet(neighbour); err != nil {
+		return fmt.Errorf("ask for neighbour %s: %w", address, err)
+	}
+	return nil
+}
