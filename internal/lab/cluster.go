@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ import (
 
 // Options are what all clusters of a lab have in common.
 type Options struct {
-	Name    string // begins the names of the namespaces
+	Name    string // tells labs on one machine apart; the usual one is "lab"
 	Program string // path of the lvsx binary that does all work in the nodes
 	Logs    string // directory for what the processes in the nodes say
 	Servers int    // real servers of each cluster, 1 to 99
@@ -29,7 +30,23 @@ type Options struct {
 	Told func(node, command string)
 }
 
+// NodeName returns the name of the namespace of a lab's node, such as
+// dr-client.
+func NodeName(lab, node string) string { return "lvsx-" + lab + "-" + node }
+
+var nameRule = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
+
+func checkName(lab string) error {
+	if !nameRule.MatchString(lab) {
+		return fmt.Errorf("name of lab %q: not one of small letters, digits and hyphens", lab)
+	}
+	return nil
+}
+
 func (o Options) check() error {
+	if err := checkName(o.Name); err != nil {
+		return err
+	}
 	if o.Servers < 1 || o.Servers > maxServers {
 		return fmt.Errorf("servers %d: a lab has 1 to %d", o.Servers, maxServers)
 	}
@@ -50,6 +67,7 @@ type Cluster struct {
 	topology topology
 	nodes    map[string]*host.Namespace
 	director *process
+	weights  []int // nil: round robin
 }
 
 const (
@@ -108,6 +126,14 @@ func (c *Cluster) Remove() error {
 // Node returns the namespace of a node: client, router, director, switch or a
 // real server by its name; nil if there is none.
 func (c *Cluster) Node(name string) *host.Namespace { return c.nodes[name] }
+
+// URL is what clients ask for.
+func (c *Cluster) URL() string {
+	if c.Service.Port() == 80 {
+		return "http://" + c.Service.Addr().String() + "/"
+	}
+	return "http://" + c.Service.String() + "/"
+}
 
 // Lvsx runs the lvsx binary in a node and returns what it says.
 func (c *Cluster) Lvsx(node string, args ...string) (string, error) {
@@ -219,6 +245,9 @@ func (c *Cluster) DirectorXDP() (host.XDPMode, error) {
 	var mode host.XDPMode
 	err := c.nodes[director].Do(func() error {
 		link, err := host.LinkByName(c.topology.linksOf(director)[0])
+		if err == nil && link.XDP == host.NoXDP {
+			err = fmt.Errorf("director runs, but no XDP program on its %s", link.Name)
+		}
 		mode = link.XDP
 		return err
 	})
@@ -246,8 +275,9 @@ func (c *Cluster) SetWeights(weights []int) error {
 	if err := c.tell(director, "ipvsadm", "-E", "-t", c.Service.String(), "-s", "wrr"); err != nil {
 		return err
 	}
+	c.weights = weights
 	for i, s := range c.Servers {
-		weight := strconv.Itoa(weights[i%len(weights)])
+		weight := strconv.Itoa(c.weight(i))
 		err := c.tell(director, "ipvsadm", "-e", "-t", c.Service.String(), "-r", c.destination(s), c.Method.forwarding().Option(), "-w", weight)
 		if err != nil {
 			return err
@@ -255,6 +285,8 @@ func (c *Cluster) SetWeights(weights []int) error {
 	}
 	return nil
 }
+
+func (c *Cluster) weight(server int) int { return c.weights[server%len(c.weights)] }
 
 func (c *Cluster) destination(s Server) string {
 	return netip.AddrPortFrom(s.RIP, c.Method.port()).String()

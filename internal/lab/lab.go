@@ -25,9 +25,6 @@ import (
 	"github.com/lvsx/lvsx/internal/host"
 )
 
-// Name begins the names of the namespaces of the lab that the command makes.
-const Name = "lvsx-lab"
-
 // Plan is what a lab shall show.
 type Plan struct {
 	Methods  []Method
@@ -43,7 +40,8 @@ type Result struct {
 	Round
 	Director Passed `json:"director"`
 
-	XDP host.XDPMode `json:"-"`
+	xdp      host.XDPMode
+	received uint64 // packets, of whatever kind, by the director's interfaces
 }
 
 // Report is what a lab has shown.
@@ -59,18 +57,19 @@ const weightedRequests = 10
 // cluster down. Nothing is left of it when it fails or ctx ends; with Keep,
 // the clusters of a run that succeeds stay.
 func Run(ctx context.Context, plan Plan, show *Screen) (report Report, err error) {
-	if os.Geteuid() != 0 {
-		return Report{}, errors.New("build lab: only root may make network namespaces; try `sudo`")
+	if err := plan.check(); err != nil {
+		return Report{}, err
 	}
-	hold, err := acquire()
+	hold, err := acquire(plan.Name)
 	if err != nil {
 		return Report{}, err
 	}
 	defer func() { err = errors.Join(err, hold.release(plan.Keep && err == nil)) }()
-	if err := removeAll(); err != nil {
+	defer func() { err = explainInterruption(ctx, plan.Name, err) }()
+	if _, err := removeAll(plan.Name); err != nil {
 		return Report{}, fmt.Errorf("remove what an interrupted lab left: %w", err)
 	}
-	plan.Options.Name, plan.Options.Logs = Name, stateDir
+	plan.Logs = hold.path
 
 	var kept []*Cluster
 	defer func() {
@@ -94,6 +93,33 @@ func Run(ctx context.Context, plan Plan, show *Screen) (report Report, err error
 	return report, nil
 }
 
+func (p Plan) check() error {
+	if os.Geteuid() != 0 {
+		return errors.New("build lab: only root may make network namespaces; try `sudo`")
+	}
+	if p.Requests < 0 {
+		return fmt.Errorf("requests %d: not a number of requests", p.Requests)
+	}
+	for _, w := range p.Weights {
+		if w < 0 {
+			return fmt.Errorf("weight %d: less than none", w)
+		}
+	}
+	return p.Options.check()
+}
+
+// explainInterruption says so if nothing is left, and else what went wrong.
+func explainInterruption(ctx context.Context, name string, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	left, listErr := host.Namespaces(NodeName(name, ""))
+	if listErr != nil || len(left) > 0 {
+		return errors.Join(err, listErr)
+	}
+	return errors.New("lab interrupted; nothing is left of it")
+}
+
 // runMethod returns the cluster only if it is to be kept.
 func runMethod(ctx context.Context, method Method, plan Plan, show *Screen) (_ Result, kept *Cluster, err error) {
 	show.begin(method)
@@ -107,33 +133,49 @@ func runMethod(ctx context.Context, method Method, plan Plan, show *Screen) (_ R
 			err = errors.Join(err, c.Remove())
 		}
 	}()
-	mode, err := c.DirectorXDP()
-	if err != nil {
+	result := Result{Method: method}
+	if result.xdp, err = c.DirectorXDP(); err != nil {
 		return Result{}, nil, err
 	}
-	result := Result{Method: method, XDP: mode}
 	if plan.Weights != nil {
 		if err := c.SetWeights(plan.Weights); err != nil {
 			return Result{}, nil, err
 		}
 	}
-	before, err := c.Passed()
-	if err != nil {
+	if err := c.measure(&result, func() (err error) {
+		result.Round, err = c.sendShown(ctx, plan.Requests, show)
+		return err
+	}); err != nil {
 		return Result{}, nil, err
 	}
-	if result.Round, err = c.sendShown(ctx, plan.Requests, show); err != nil {
-		return Result{}, nil, err
-	}
-	after, err := c.Passed()
-	if err != nil {
-		return Result{}, nil, err
-	}
-	result.Director = after.sub(before)
 	show.passed(result)
 	if plan.Weights == nil {
 		err = c.showWeights(ctx, show)
 	}
 	return result, c, err
+}
+
+// measure notes what goes through the director while send runs.
+func (c *Cluster) measure(r *Result, send func() error) error {
+	passed, err := c.Passed()
+	if err != nil {
+		return err
+	}
+	links, err := c.NodeTraffic(director)
+	if err != nil {
+		return err
+	}
+	if err := send(); err != nil {
+		return err
+	}
+	after, err := c.NodeTraffic(director)
+	if err != nil {
+		return err
+	}
+	r.received = after.RxPackets - links.RxPackets
+	now, err := c.Passed()
+	r.Director = now.sub(passed)
+	return err
 }
 
 // showWeights sends a few requests more, with weights 1, 2, 3 and so on.

@@ -20,7 +20,7 @@ var everywhere = netip.MustParsePrefix("0.0.0.0/0")
 // it has made when it fails is in the cluster, for Remove.
 func (c *Cluster) makeNetwork() error {
 	for _, name := range c.topology.nodes() {
-		node, err := host.NewNamespace(c.options.Name + "-" + string(c.Method) + "-" + name)
+		node, err := host.NewNamespace(NodeName(c.options.Name, string(c.Method)+"-"+name))
 		if err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ func newNetwork(t *testing.T, method Method, xdp string) *Cluster {
 	testenv.Need(t, testenv.Root, testenv.Namespaces, testenv.BPF)
 	c := &Cluster{
 		Method:   method,
-		options:  Options{Name: fmt.Sprintf("lvsx-test-%d", os.Getpid()), XDP: xdp},
+		options:  Options{Name: fmt.Sprintf("test-%d", os.Getpid()), XDP: xdp},
 		topology: topologyOf(method, 2),
 		nodes:    make(map[string]*host.Namespace),
 	}

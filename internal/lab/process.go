@@ -81,7 +81,7 @@ func (p *process) awaitReady(ctx context.Context, limit time.Duration, ready fun
 	for {
 		err := ready()
 		if err == nil {
-			return nil
+			return p.check()
 		}
 		select {
 		case <-ctx.Done():

@@ -21,6 +21,7 @@ type Screen struct {
 	live   bool // a terminal, on which a line can change
 	styled bool
 	began  bool
+	shown  time.Time // when a count was
 }
 
 // NewScreen returns a screen that shows on out. A count that goes up is only
@@ -68,8 +69,9 @@ func (s *Screen) begin(m Method) {
 func (s *Screen) command(node, command string) { s.line(node, command) }
 
 func (s *Screen) count(c *Cluster, done, all int) {
-	if s.live {
-		fmt.Fprintf(s.out, "\r  %s %d of %d requests to http://%s/", s.style(dim, fmt.Sprintf("%-9s", client)), done, all, c.Service)
+	if s.live && time.Since(s.shown) > 50*time.Millisecond {
+		s.shown = time.Now()
+		fmt.Fprintf(s.out, "\r  %s %d of %d requests to %s", s.style(dim, fmt.Sprintf("%-9s", client)), done, all, c.URL())
 	}
 }
 
@@ -77,10 +79,14 @@ func (s *Screen) round(c *Cluster, r Round, took time.Duration) {
 	if s.live {
 		fmt.Fprint(s.out, "\r\x1b[K")
 	}
-	s.line(client, fmt.Sprintf("%d requests to http://%s/ in %s: %s", r.Requests, c.Service, took.Round(time.Millisecond), outcome(r)))
+	s.line(client, fmt.Sprintf("%d requests to %s in %s: %s", r.Requests, c.URL(), took.Round(time.Millisecond), outcome(r)))
 	var shares []string
-	for _, server := range c.Servers {
-		shares = append(shares, fmt.Sprintf("%s %d", server.Name, r.PerServer[server.Name]))
+	for i, server := range c.Servers {
+		share := fmt.Sprintf("%s %d", server.Name, r.PerServer[server.Name])
+		if c.weights != nil {
+			share += fmt.Sprintf(" (weight %d)", c.weight(i))
+		}
+		shares = append(shares, share)
 	}
 	s.line("", s.style(bold, strings.Join(shares, "   ")))
 	if r.FirstError != nil {
@@ -96,10 +102,11 @@ func outcome(r Round) string {
 }
 
 func (s *Screen) passed(r Result) {
-	s.line(director, fmt.Sprintf("%s XDP: %s in, %s back",
-		r.XDP,
+	s.line(director, fmt.Sprintf("by %s XDP: %s to real servers, %s back",
+		r.xdp,
 		amount(r.Director.ClientToServerPackets, r.Director.ClientToServerBytes),
 		amount(r.Director.ServerToClientPackets, r.Director.ServerToClientBytes)))
+	s.line("", s.style(dim, fmt.Sprintf("its interfaces received %d packets, ARP and all", r.received)))
 }
 
 func amount(packets, size uint64) string {

@@ -38,7 +38,7 @@ func (c *Cluster) Send(ctx context.Context, requests int, done func(int)) (Round
 	}
 	web := c.web(requestLimit)
 	for ctx.Err() == nil && round.Requests < requests {
-		name, err := ask(ctx, web, "http://"+c.Service.String()+"/")
+		name, err := ask(ctx, web, c.URL())
 		if ctx.Err() != nil {
 			break
 		}
@@ -70,7 +70,7 @@ func (r *Round) count(name string, err error) {
 // each, if that is not nil, and compares its hash.
 func (c *Cluster) Download(ctx context.Context, size int64, each func(io.Reader) io.Reader) error {
 	const seed = 1
-	url := fmt.Sprintf("http://%s/bulk?bytes=%d&seed=%d", c.Service, size, seed)
+	url := fmt.Sprintf("%sbulk?bytes=%d&seed=%d", c.URL(), size, seed)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (c *Cluster) Upload(ctx context.Context, size int64, each func(io.Reader) i
 	if each != nil {
 		body = each(body)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.Service.String()+"/bulk", body)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL()+"bulk", body)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lvsx/lvsx/internal/host"
+	"github.com/lvsx/lvsx/internal/lab"
+)
+
+func newLabCommand() *cobra.Command {
+	plan := lab.Plan{}
+	var method string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "lab [--method nat|tun|dr|all] [--servers N] [--requests N] [--weights W,W,...] [--json] [--keep]",
+		Short: "Show the three forwarding methods at work, in namespaces that vanish again",
+		Long: `Build a small network of namespaces for each forwarding method, run directors
+and real servers in them, send real HTTP requests and show who answered them and
+what went through the director. Nothing of this machine's own network is
+touched, and nothing stays behind unless --keep says so.`,
+		Example: `  lvsx lab
+  lvsx lab --method dr --weights 1,2,3
+  lvsx lab --method nat --keep`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if plan.Methods, err = lab.ParseMethods(method); err != nil {
+				return err
+			}
+			if !cmd.Flags().Changed("weights") {
+				plan.Weights = nil
+			}
+			return runLab(cmd, plan, asJSON)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&method, "method", "all", "forwarding `method`: nat, tun, dr or all")
+	flags.IntVar(&plan.Servers, "servers", 3, "real servers of each method")
+	flags.IntVar(&plan.Requests, "requests", 300, "requests to each method")
+	flags.IntSliceVar(&plan.Weights, "weights", nil, "schedule all requests by wrr with these `weights` of rs1, rs2, ... (default: rr, then a short round of wrr)")
+	flags.StringVar(&plan.XDP, "xdp", "auto", "how directors attach: auto, native or generic")
+	flags.BoolVar(&asJSON, "json", false, "print the result as JSON; progress goes to standard error")
+	flags.BoolVar(&plan.Keep, "keep", false, "leave all standing, to be removed by `lvsx lab down`")
+	name := cmd.PersistentFlags()
+	name.StringVar(&plan.Name, "name", "lab", "tells labs on one machine apart")
+	_ = name.MarkHidden("name")
+	cmd.AddCommand(newLabDownCommand(&plan.Name), newLabExecCommand(&plan.Name), newLabServeCommand())
+	return cmd
+}
+
+func runLab(cmd *cobra.Command, plan lab.Plan, asJSON bool) error {
+	// A pipe that nobody reads and a terminal that closes end the lab, too,
+	// and must not end it before it has tidied up.
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	defer stop()
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find own program: %w", err)
+	}
+	plan.Program = program
+	progress := cmd.OutOrStdout()
+	if asJSON {
+		progress = cmd.ErrOrStderr()
+	}
+	screen := lab.NewScreen(progress)
+	report, err := lab.Run(ctx, plan, screen)
+	if err != nil {
+		return err
+	}
+	if err := showReport(cmd.OutOrStdout(), screen, report, asJSON); err != nil {
+		return err
+	}
+	if plan.Keep {
+		explainKept(progress, plan.Methods)
+	}
+	return report.Err()
+}
+
+func showReport(out io.Writer, screen *lab.Screen, report lab.Report, asJSON bool) error {
+	if err := screen.Compare(report); err != nil || !asJSON {
+		return err
+	}
+	return json.NewEncoder(out).Encode(report)
+}
+
+func explainKept(out io.Writer, methods []lab.Method) {
+	self := invocation()
+	name := string(methods[0])
+	fmt.Fprintf(out, `
+All of it stays. Try:
+  %[1]s lab exec %[2]s-director -- %[1]s ipvsadm -L -n -c
+  %[1]s lab exec %[2]s-client -- curl http://192.0.2.80/
+  %[1]s lab exec %[2]s-rs1 -- bash
+or, in place of "%[1]s lab exec %[2]s-rs1 --", "ip netns exec lvsx-lab-%[2]s-rs1". Remove it:
+  %[1]s lab down
+`, self, name)
+}
+
+// invocation is what the user types to start this program.
+func invocation() string {
+	program, err := os.Executable()
+	if err == nil && strings.Contains(program, "/go-build") {
+		return "go run ./cmd/lvsx"
+	}
+	if found, err := exec.LookPath("lvsx"); err == nil && found == program {
+		return "lvsx"
+	}
+	return os.Args[0]
+}
+
+func newLabDownCommand(name *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "Remove a lab that was kept, or what is left of one that was killed",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			count, err := lab.Down(*name)
+			if err == nil {
+				fmt.Fprintf(cmd.OutOrStdout(), "removed %d namespaces\n", count)
+			}
+			return err
+		},
+	}
+}
+
+func newLabExecCommand(name *string) *cobra.Command {
+	return &cobra.Command{
+		Use:     "exec METHOD-NODE -- COMMAND [ARG]...",
+		Short:   "Run a command in a node of a lab that was kept",
+		Long:    "Run a command in a node of a lab that was kept: the nodes are client, router,\ndirector, switch and rs1, rs2, ...",
+		Example: "  lvsx lab exec dr-client -- curl http://192.0.2.80/",
+		Args:    cobra.MinimumNArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			node, err := host.OpenNamespace(lab.NodeName(*name, args[0]))
+			if errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("node %s: no lab with it stands; `lvsx lab --keep` leaves one", args[0])
+			}
+			if err != nil {
+				return err
+			}
+			command := node.Command(args[1], args[2:]...)
+			command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
+			err = command.Run()
+			var exit *exec.ExitError
+			if errors.As(err, &exit) && exit.Exited() {
+				os.Exit(exit.ExitCode())
+			}
+			return err
+		},
+	}
+}
+
+// newLabServeCommand is what the lab runs in its real servers, with a
+// listening socket as file descriptor 3.
+func newLabServeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "serve NAME",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			listener, err := net.FileListener(os.NewFile(3, "socket"))
+			if err != nil {
+				return fmt.Errorf("serve %s: file descriptor 3: %w", filepath.Base(args[0]), err)
+			}
+			return lab.Serve(ctx, listener, args[0])
+		},
+	}
+}
