@@ -3,6 +3,7 @@
 package lvsx_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -124,14 +125,14 @@ func (s *segment) serve(t *testing.T, n *host.Namespace, address string) {
 
 func ask(t *testing.T, n *host.Namespace, url string) (answer string) {
 	t.Helper()
-	dial := func(network, address string) (conn net.Conn, err error) {
+	dial := func(_ context.Context, network, address string) (conn net.Conn, err error) {
 		err = n.Do(func() error {
 			conn, err = net.DialTimeout(network, address, 5*time.Second)
 			return err
 		})
 		return conn, err
 	}
-	client := http.Client{Transport: &http.Transport{Dial: dial, DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	client := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: 5 * time.Second}
 	response, err := client.Get(url)
 	must(t, err)
 	defer response.Body.Close()
