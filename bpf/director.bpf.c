@@ -56,7 +56,7 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 
 /* reply handles a packet of a NAT connection from its real server. */
 static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt,
-					  struct found *found)
+					  struct found *found, const struct interface *from)
 {
 	__u32 key = found->dest;
 	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
@@ -66,7 +66,7 @@ static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt
 	if (dest && dest->flags & DEST_AVAILABLE)
 		count_out(found->dest, pkt->length);
 	pkt->state = step(found, HALF_OUTPUT, pkt->event, pkt->moment.now);
-	return forward_reply(ctx, pkt, found->conn);
+	return forward_reply(ctx, pkt, found->conn, from);
 }
 
 /* admit chooses a destination for a request without a connection. VERDICT_COUNT: found is its new
@@ -128,7 +128,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	if (out) {
 		place = place_of_flow(&pkt->flow, REPLY);
 		if (find_conn(&place, &pkt->flow, REPLY, pkt->moment.now, &found))
-			return reply(ctx, pkt, &found);
+			return reply(ctx, pkt, &found, from);
 		if (!in)
 			return VERDICT_NOT_OURS;
 	}

@@ -108,10 +108,14 @@ static __always_inline int set_client_hop(struct xdp_md *ctx, struct packet *pkt
 
 /* forward_reply sends a NAT real server's packet back to the client, from the VIP. */
 static __always_inline enum verdict forward_reply(struct xdp_md *ctx, struct packet *pkt,
-						  struct conn *conn)
+						  struct conn *conn, const struct interface *from)
 {
 	if (!set_client_hop(ctx, pkt, conn))
 		return VERDICT_NO_PORT;
+	if (unlikely(is_merged(pkt, from)) && pkt->next.ifindex != from->ifindex) {
+		pkt->next.ifindex = 0;
+		return VERDICT_MERGED;
+	}
 	decrement_ttl(pkt->ip);
 	unmasquerade(ctx, pkt, conn);
 	return VERDICT_MASQ_OUT;

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -237,6 +238,25 @@ func (d *Director) Status() (control.Status, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	status.Interfaces = d.ports.list()
-	status.Problems = append(d.ports.problems(), d.ways.problems(table)...)
+	status.Problems = slices.Concat(d.ports.problems(), d.ways.problems(table), lost(verdicts))
 	return status, nil
+}
+
+// lost says what to do about packets that were dropped for a reason that their
+// sender does not learn of.
+func lost(verdicts []dataplane.Verdict) []string {
+	advice := map[string]string{
+		"merged":            "arrived larger than the interface's MTU, merged by a virtual link's offload, and generic XDP cannot redirect such: turn it off where they are sent (ethtool -K IF tx off in the namespaces of clients and real servers)",
+		"no-port":           "had to leave by an interface that the director does not know or that cannot send",
+		"table-full":        "wanted a new connection while the table was full of connections worth keeping: start the director with more --connections",
+		"needs-fragmenting": "were larger than the way to their real server takes and may be fragmented, which the director does not do",
+		"no-room":           "found no room for a header in front of them: the driver leaves none",
+	}
+	var problems []string
+	for _, v := range verdicts {
+		if text, bad := advice[v.Name]; bad && v.Packets > 0 {
+			problems = append(problems, fmt.Sprintf("%d packets %s (%s)", v.Packets, text, v.Name))
+		}
+	}
+	return problems
 }
