@@ -157,7 +157,7 @@ func newLabExecCommand(name *string) *cobra.Command {
 			err = command.Run()
 			var exit *exec.ExitError
 			if errors.As(err, &exit) && exit.Exited() {
-				os.Exit(exit.ExitCode())
+				return exitStatus(exit.ExitCode())
 			}
 			return err
 		},

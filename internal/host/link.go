@@ -21,6 +21,7 @@ type Link struct {
 	MAC      net.HardwareAddr
 	MTU      int // bytes, without the link header
 	Up       bool
+	Running  bool // up, and the kernel has noticed that it can send
 	Loopback bool
 	ARP      bool // the link resolves neighbours: not loopback, tunnel or NOARP
 	Ethernet bool // frames carry an Ethernet header
@@ -195,6 +196,7 @@ func toLink(l netlink.Link) Link {
 		MAC:      a.HardwareAddr,
 		MTU:      a.MTU,
 		Up:       a.RawFlags&unix.IFF_UP != 0,
+		Running:  a.RawFlags&unix.IFF_RUNNING != 0,
 		Loopback: a.RawFlags&unix.IFF_LOOPBACK != 0,
 		ARP:      a.RawFlags&(unix.IFF_NOARP|unix.IFF_LOOPBACK|unix.IFF_POINTOPOINT) == 0,
 		Ethernet: a.EncapType == "ether",

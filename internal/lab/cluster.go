@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -90,29 +91,32 @@ func Build(ctx context.Context, method Method, options Options) (*Cluster, error
 		topology: t,
 		nodes:    make(map[string]*host.Namespace),
 	}
-	built := false
-	defer func() {
-		if !built {
-			_ = c.Remove()
-		}
-	}()
+	if err := c.build(ctx); err != nil {
+		return nil, errors.Join(err, c.Remove())
+	}
+	return c, nil
+}
+
+func (c *Cluster) build(ctx context.Context) error {
 	steps := []func(context.Context) error{
-		func(context.Context) error { return c.makeNetwork() },
+		c.makeNetwork,
 		c.startServers,
 		c.StartDirector,
 		c.addService,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		if err := context.Cause(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	built = true
-	return c, nil
+	return nil
 }
+
+// errLeft is in errors that mean that something may be left of a cluster.
+var errLeft = errors.New("take lab down (`lvsx lab down` tries again)")
 
 // Remove ends what runs in the cluster and takes it down. Twice is harmless.
 func (c *Cluster) Remove() error {
@@ -120,7 +124,10 @@ func (c *Cluster) Remove() error {
 	for _, n := range c.nodes {
 		namespaces = append(namespaces, n)
 	}
-	return host.Remove(namespaces, patience)
+	if err := host.Remove(namespaces, patience); err != nil {
+		return fmt.Errorf("%w: %w", errLeft, err)
+	}
+	return nil
 }
 
 // Node returns the namespace of a node: client, router, director, switch or a

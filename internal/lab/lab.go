@@ -65,7 +65,7 @@ func Run(ctx context.Context, plan Plan, show *Screen) (report Report, err error
 		return Report{}, err
 	}
 	defer func() { err = errors.Join(err, hold.release(plan.Keep && err == nil)) }()
-	defer func() { err = explainInterruption(ctx, plan.Name, err) }()
+	defer func() { err = explainInterruption(ctx, err) }()
 	if _, err := removeAll(plan.Name); err != nil {
 		return Report{}, fmt.Errorf("remove what an interrupted lab left: %w", err)
 	}
@@ -109,13 +109,9 @@ func (p Plan) check() error {
 }
 
 // explainInterruption says so if nothing is left, and else what went wrong.
-func explainInterruption(ctx context.Context, name string, err error) error {
-	if err == nil || ctx.Err() == nil {
+func explainInterruption(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || errors.Is(err, errLeft) {
 		return err
-	}
-	left, listErr := host.Namespaces(NodeName(name, ""))
-	if listErr != nil || len(left) > 0 {
-		return errors.Join(err, listErr)
 	}
 	return errors.New("lab interrupted; nothing is left of it")
 }

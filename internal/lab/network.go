@@ -3,11 +3,13 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/lvsx/lvsx/internal/host"
 )
@@ -18,7 +20,7 @@ var everywhere = netip.MustParsePrefix("0.0.0.0/0")
 
 // makeNetwork makes the namespaces of a topology and all between them. What
 // it has made when it fails is in the cluster, for Remove.
-func (c *Cluster) makeNetwork() error {
+func (c *Cluster) makeNetwork(ctx context.Context) error {
 	for _, name := range c.topology.nodes() {
 		node, err := host.NewNamespace(NodeName(c.options.Name, string(c.Method)+"-"+name))
 		if err != nil {
@@ -37,7 +39,42 @@ func (c *Cluster) makeNetwork() error {
 			return err
 		}
 	}
-	return c.route()
+	if err := c.route(); err != nil {
+		return err
+	}
+	return c.awaitLinks(ctx)
+}
+
+// linksLimit is how long links may take to come up. The kernel looks for
+// changes of links but once a second (net/core/link_watch.c).
+const linksLimit = 5 * time.Second
+
+// awaitLinks returns when all links run. Until then they drop what they shall
+// send, and bridges do not forward: the first packets of the lab would need
+// repeating.
+func (c *Cluster) awaitLinks(ctx context.Context) error {
+	for _, node := range c.topology.nodes() {
+		err := poll(ctx, linksLimit, func() error {
+			return c.nodes[node].Do(func() error { return checkRunning(c.topology.linksOf(node)) })
+		})
+		if err != nil {
+			return fmt.Errorf("prepare %s: %w", node, err)
+		}
+	}
+	return nil
+}
+
+func checkRunning(links []string) error {
+	for _, name := range links {
+		link, err := host.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		if !link.Running {
+			return fmt.Errorf("%s does not come up", name)
+		}
+	}
+	return nil
 }
 
 // quieten keeps out of a node what would only blur the picture: IPv6, and a

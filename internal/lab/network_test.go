@@ -32,7 +32,7 @@ func newNetwork(t *testing.T, method Method, xdp string) *Cluster {
 			t.Error(err)
 		}
 	})
-	if err := c.makeNetwork(); err != nil {
+	if err := c.makeNetwork(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	return c

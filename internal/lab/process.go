@@ -74,20 +74,40 @@ func (p *process) kill() error {
 // awaitReady asks until the answer is yes, the process has ended or the time
 // is over.
 func (p *process) awaitReady(ctx context.Context, limit time.Duration, ready func() error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-p.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := poll(ctx, limit, ready)
+	if ended := p.check(); ended != nil {
+		return ended
+	}
+	if err != nil {
+		return fmt.Errorf("wait for %s: %w%s", strings.Join(p.cmd.Args, " "), err, lastWords(p.log))
+	}
+	return nil
+}
+
+// poll asks until the answer is nil, or returns the last one when the time is
+// over.
+func poll(ctx context.Context, limit time.Duration, ask func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := ready()
+		err := ask()
 		if err == nil {
-			return p.check()
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w%s", strings.Join(p.cmd.Args, " "), err, lastWords(p.log))
-		case <-p.ended:
-			return p.check()
+			return err
 		case <-tick.C:
 		}
 	}

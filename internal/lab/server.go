@@ -24,17 +24,21 @@ import (
 //	GET  /bulk?bytes=N&seed=S  N bytes of the stream that the seed determines
 //	POST /bulk                 the SHA-256, in hex, of what came
 func Serve(ctx context.Context, listener net.Listener, name string) error {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, name) })
-	mux.HandleFunc("GET /bulk", sendBulk)
-	mux.HandleFunc("POST /bulk", takeBulk)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: handler(name), ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve as %s: %w", name, err)
 	}
 	return nil
+}
+
+func handler(name string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, name) })
+	mux.HandleFunc("GET /bulk", sendBulk)
+	mux.HandleFunc("POST /bulk", takeBulk)
+	return mux
 }
 
 func sendBulk(w http.ResponseWriter, r *http.Request) {
