@@ -33,7 +33,7 @@ var owners = map[string][]string{
 	"github.com/vishvananda/netns":        {"host"},
 	"github.com/safchain/ethtool":         {"host"},
 	"github.com/mdlayher/packet":          {"host"},
-	"github.com/cilium/ebpf":              {"dataplane", "decap", "host", testOnly},
+	"github.com/cilium/ebpf":              {"dataplane", "decap", "bench", "host", testOnly},
 	"github.com/spf13/cobra":              {"cmd"},
 	"github.com/gopacket/gopacket":        {},
 	"github.com/google/go-cmp":            {},
