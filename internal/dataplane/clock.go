@@ -17,6 +17,7 @@ type clock struct {
 	shift     uint32
 	jiffies   uint64        // at the moment
 	monotonic time.Duration // that this was
+	fixed     *uint32       // the tick it stands at, in tests; nil: it runs
 }
 
 // ticksPerSecond is what shift aims at, from below.
@@ -94,6 +95,9 @@ func distance(perSecond float64, hz uint64) float64 {
 
 // now returns the datapath's present tick.
 func (c clock) now() uint32 {
+	if c.fixed != nil {
+		return *c.fixed
+	}
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
 		panic(err) // the clock exists on every Linux

@@ -5,9 +5,12 @@ package dataplane
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +28,9 @@ const loopback = 1
 
 var (
 	directorMAC = net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	clientMAC   = net.HardwareAddr{2, 0, 0, 0, 0x0c, 2} // the clients' gateway, as in the recordings
+	// directorAddress is the director's on the side of the real servers.
+	directorAddress = netip.MustParseAddr("192.168.1.1")
+	clientMAC       = net.HardwareAddr{2, 0, 0, 0, 0x0c, 2} // the clients' gateway, as in the recordings
 )
 
 // serverMAC is real server N's, as in the recordings.
@@ -33,11 +38,27 @@ func serverMAC(n byte) net.HardwareAddr {
 	return net.HardwareAddr{2, 0, 0, 0, 1, n/10*16 + n%10}
 }
 
+// shared is loaded once, since the verifier takes its time, and emptied for
+// each test.
+var shared *Dataplane
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared != nil {
+		if err := shared.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
 // bench drives the very program that is attached, with packets made by hand and
-// a clock that stands still.
+// a clock that is set.
 type bench struct {
 	t *testing.T
 	*Dataplane
+	now uint32 // in ticks
 }
 
 // outcome is what became of a packet.
@@ -56,31 +77,91 @@ const (
 	xdpRedirect = 4
 )
 
-// newBench loads a datapath in a network namespace without routes or
+// newBench gives an empty datapath in a network namespace without routes or
 // neighbours, and puts in the changes written as ipvsadm's restore lines.
 func newBench(t *testing.T, lines ...string) *bench {
 	t.Helper()
-	return newBenchOf(t, 4096, lines...)
+	enterNamespace(t)
+	if shared == nil {
+		shared = openTest(t, 4096)
+	}
+	shared.reset(t)
+	return prepare(t, shared, lines)
 }
 
+// newBenchOf is newBench with a table that has room for so many connections.
 func newBenchOf(t *testing.T, connections int, lines ...string) *bench {
 	t.Helper()
-	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
-	runtime.LockOSThread() // for good: the thread ends with the test, and its namespace with it
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatal(err)
-	}
-	d, err := Open(Config{Connections: connections, program: directorProgDirectorAt})
-	if err != nil {
-		t.Fatalf("%+v", err)
-	}
+	enterNamespace(t)
+	d := openTest(t, connections)
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	b := &bench{t, d}
-	err = d.SetInterfaces([]Interface{{Index: loopback, MAC: directorMAC, MTU: 9000, Mode: Generic}})
+	return prepare(t, d, lines)
+}
+
+// enterNamespace gives the test a network namespace of its own for good: the
+// thread ends with the test, and the namespace with it.
+func enterNamespace(t *testing.T) {
+	t.Helper()
+	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func openTest(t *testing.T, connections int) *Dataplane {
+	t.Helper()
+	d, err := Open(Config{Connections: connections, program: directorProgDirectorAt})
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	return d
+}
+
+// reset makes the maps as new, but for counters that only grow, and learns from
+// them that nothing is configured.
+func (d *Dataplane) reset(t *testing.T) {
+	t.Helper()
+	for key := range d.byKey {
+		if err := d.maps.ServiceIndex.Delete(toServiceKey(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.SetInterfaces(nil); err != nil {
+		t.Fatal(err)
+	}
+	clear(d.services.at)
+	clear(d.lists.at)
+	clear(d.slots.at)
+	clear(d.dests.at)
+	clear(d.loads.at)
+	clear(d.bases.at)
+	clear(d.carries.at)
+	clear(d.buckets.at)
+	clear(d.settings.Vips[:])
+	clear(d.settings.Rips[:])
+	d.relearn()
+}
+
+// relearn forgets all that Go knows, and adopts what the maps hold.
+func (d *Dataplane) relearn() {
+	d.table = ipvs.Table{}
+	d.byKey, d.trash = make(map[ipvs.Key]*service), make(map[trashKey]*destination)
+	d.byRIP, d.hops = make(map[netip.Addr][]*destination), make(map[netip.Addr]NextHop)
+	d.freeServices, d.freeDests, d.regions, d.aged = nil, nil, regions{}, 0
+	d.vips, d.rips = filter{words: d.settings.Vips[:]}, filter{words: d.settings.Rips[:]}
+	d.adopt()
+}
+
+func prepare(t *testing.T, d *Dataplane, lines []string) *bench {
+	t.Helper()
+	b := &bench{t: t, Dataplane: d}
+	d.clock.fixed = &b.now
+	err := d.SetInterfaces([]Interface{{Index: loopback, MAC: directorMAC, MTU: 9000, Mode: Generic}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,9 +173,16 @@ func newBenchOf(t *testing.T, connections int, lines ...string) *bench {
 // at sets the clock, in ticks.
 func (b *bench) at(now uint32) {
 	b.t.Helper()
+	b.now = now
 	if err := b.test.Set(directorTestCase{Now: now, Dice: 0x1234}); err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// pass lets time go by.
+func (b *bench) pass(d time.Duration) {
+	b.t.Helper()
+	b.at(b.now + b.clock.ticks(d))
 }
 
 // ipvsadm runs one command line and returns what it printed.
@@ -103,6 +191,7 @@ func (b *bench) ipvsadm(args string) string {
 	var out bytes.Buffer
 	p := &ipvsadm.Program{
 		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out,
+		Hosts: "../ipvsadm/testdata/golden/etc/etc-hosts", Services: "../ipvsadm/testdata/golden/etc/etc-services",
 		Open: func() (ipvsadm.Director, error) { return b, nil },
 	}
 	p.Run(append([]string{"ipvsadm"}, strings.Fields(args)...))
@@ -118,15 +207,26 @@ func (b *bench) apply(lines ...string) {
 			b.t.Fatalf("ipvsadm %s: %s", line, out)
 		}
 	}
+	b.resolve()
+}
+
+// resolve tells the ways to real servers, as the recordings have them.
+func (b *bench) resolve() {
 	for _, rip := range b.RealServers() {
-		octets := rip.As4()
-		b.SetNextHop(rip, NextHop{
-			Interface: loopback,
-			Source:    directorMAC,
-			Neighbour: serverMAC(octets[3]),
-			MTU:       1500,
-			Address:   netip.MustParseAddr("192.168.1.1"),
-		})
+		b.SetNextHop(rip, hopTo(rip))
+	}
+}
+
+func hopTo(rip netip.Addr) NextHop {
+	if rip.IsLoopback() || rip == directorAddress {
+		return NextHop{Local: true, MTU: 1500}
+	}
+	return NextHop{
+		Interface: loopback,
+		Source:    directorMAC,
+		Neighbour: serverMAC(rip.As16()[15]),
+		MTU:       1500,
+		Address:   directorAddress,
 	}
 }
 
@@ -148,22 +248,36 @@ func (b *bench) Services() ([]ipvs.ServiceStatus, error) {
 // send puts an IP packet from one side on the director's interface.
 func (b *bench) send(from net.HardwareAddr, ip []byte) outcome {
 	b.t.Helper()
-	frame := append(append(append(append([]byte{}, directorMAC...), from...), 8, 0), ip...)
-	return b.sendFrame(frame)
+	return b.sendFrame(frame(from, ip))
+}
+
+// frame puts an IP packet into Ethernet.
+func frame(from net.HardwareAddr, ip []byte) []byte {
+	kind := []byte{0x08, 0x00}
+	if len(ip) > 0 && ip[0]>>4 == 6 {
+		kind = []byte{0x86, 0xdd}
+	}
+	return slices.Concat(directorMAC, from, kind, ip)
 }
 
 func (b *bench) sendFrame(frame []byte) outcome {
 	b.t.Helper()
-	// The kernel's test run takes frames of an Ethernet header and more.
-	out := make([]byte, len(frame)+256)
-	run := &ebpf.RunOptions{Data: frame, DataOut: out}
-	action, err := b.program.Run(run)
+	o, err := b.try(frame)
 	if err != nil {
 		b.t.Fatalf("run %x: %v", frame, err)
 	}
+	return o
+}
+
+func (b *bench) try(frame []byte) (outcome, error) {
+	run := &ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256)}
+	action, err := b.program.Run(run)
+	if err != nil {
+		return outcome{}, err
+	}
 	var told directorTestCase
 	if err := b.test.Get(&told); err != nil {
-		b.t.Fatal(err)
+		return outcome{}, err
 	}
 	o := outcome{action: action, verdict: verdictNames[told.Verdict], state: stateNames[told.State]}
 	left := run.DataOut
@@ -173,7 +287,7 @@ func (b *bench) sendFrame(frame []byte) outcome {
 	if action == xdpTX || action == xdpRedirect {
 		o.mac = net.HardwareAddr(left[:6])
 	}
-	return o
+	return o, nil
 }
 
 func unhex(t *testing.T, text string) []byte {
@@ -183,9 +297,4 @@ func unhex(t *testing.T, text string) []byte {
 		t.Fatal(err)
 	}
 	return b
-}
-
-// seconds turns a time into ticks of the bench's clock.
-func (b *bench) seconds(s int) uint32 {
-	return b.clock.ticks(time.Duration(s) * time.Second)
 }

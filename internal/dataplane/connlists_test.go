@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// connsNotBuilt are the recordings of connections that need what is not built
+// yet, whole or from some step on. One that comes right fails the test.
+var connsNotBuilt = map[string]string{
+	"expiry":                 "timeouts that are set",
+	"fwmark-plain":           "services of firewall marks",
+	"local-server":           "seeing what the director itself answers as a real server",
+	"persistent-fwmark":      "services of firewall marks",
+	"persistent-mask":        "persistence",
+	"persistent-pe-sip":      "persistence engines",
+	"persistent-pe-sip-ops":  "persistence engines",
+	"persistent-port0":       "persistence",
+	"persistent-tcp":         "persistence",
+	"persistent-udp":         "persistence",
+	"persistent-v6":          "persistence and IPv6",
+	"proc-files":             "IPv6, SCTP, services of firewall marks and other schedulers",
+	"sctp-dr":                "SCTP",
+	"sctp-nat":               "SCTP",
+	"sctp-nat-abort":         "SCTP",
+	"set-timeouts":           "timeouts that are set",
+	"stats-big":              "packets that the recording counts but does not hold",
+	"sysctl-defaults":        "settings",
+	"tcp-dr-secure-tcp":      "the setting secure_tcp",
+	"tcp-dr-sloppy":          "the setting sloppy_tcp",
+	"tcp-dr6-client-closes":  "IPv6",
+	"tcp-nat-secure-tcp":     "the setting secure_tcp",
+	"tcp-nat-sloppy":         "the setting sloppy_tcp",
+	"tcp-nat6-client-closes": "IPv6",
+	"tcp-nat6-established":   "IPv6",
+	"tcp-nat6-server-rst":    "IPv6",
+	"udp-nat6":               "IPv6",
+	"udp-ops":                "one-packet scheduling",
+}
+
+// listsNotBuilt are lists that are passed over in the other recordings.
+var listsNotBuilt = map[string]string{
+	"-L -n --rate":         "the estimator",
+	"-L -n --rate --exact": "the estimator",
+}
+
+// connsSlow are recordings that took longer than usual between a packet and the
+// list that shows its timer.
+var connsSlow = map[string]time.Duration{"counters-nat": 4 * time.Second}
+
+// timerTolerance is what the slow machine of the recordings is forgiven.
+const timerTolerance = 2 * time.Second
+
+func TestConnectionRecordings(t *testing.T) {
+	files, err := filepath.Glob("testdata/conns/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no recordings: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".json")
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var r recording
+			if err := json.Unmarshal(text, &r); err != nil {
+				t.Fatal(err)
+			}
+			wrong := replayConns(t, r)
+			need, expected := connsNotBuilt[name]
+			switch {
+			case expected && wrong == "":
+				t.Errorf("right, though said to need %s", need)
+			case !expected && wrong != "":
+				t.Error(wrong)
+			}
+		})
+	}
+}
+
+// replayConns replays packets, commands and sleeps, and says what is wrong at
+// the first step that differs.
+func replayConns(t *testing.T, r recording) string {
+	t.Helper()
+	b := newBench(t)
+	for _, line := range r.Setup {
+		if out := b.ipvsadm(line); out != "" {
+			return fmt.Sprintf("ipvsadm %s: %s", line, out)
+		}
+	}
+	b.resolve()
+	for i, e := range r.Exchanges {
+		if wrong := b.replayStep(t, e, max(connsSlow[r.Name], timerTolerance)); wrong != "" {
+			return fmt.Sprintf("step %d, %s %s: %s", i, e.Label, e.Args, wrong)
+		}
+	}
+	return ""
+}
+
+func (b *bench) replayStep(t *testing.T, e exchange, tolerance time.Duration) string {
+	t.Helper()
+	switch {
+	case e.In != nil:
+		return b.replay(t, e)
+	case e.Label == "ipvsadm":
+		out := b.ipvsadm(e.Args)
+		b.resolve()
+		if e.Racy {
+			return ""
+		}
+		if need, expected := listsNotBuilt[e.Args]; expected {
+			if out == e.Stdout {
+				return "right, though said to need " + need
+			}
+			return ""
+		}
+		return diffListing(e.Args, e.Stdout, out, tolerance)
+	case e.Label == "sleep":
+		b.pass(time.Duration(e.Seconds) * time.Second)
+		return ""
+	case e.Label == "note", e.Label == "proc": // the kernel's own files
+		return ""
+	}
+	return "no such step is built"
+}
+
+// diffConns compares two lists of connections, whose order is a hash's.
+func diffConns(want, got string, tolerance time.Duration) string {
+	wantConns, wantTimers := parseConns(want)
+	gotConns, gotTimers := parseConns(got)
+	if diff := cmp.Diff(wantConns, gotConns); diff != "" {
+		return "connections (-want +got):\n" + diff
+	}
+	for _, c := range wantConns {
+		if off := gotTimers[c] - wantTimers[c]; off > tolerance || off < -tolerance {
+			return fmt.Sprintf("%s: expires in %s, want %s", c, gotTimers[c], wantTimers[c])
+		}
+	}
+	return ""
+}
+
+// parseConns takes the timers out of the lines and sorts them.
+func parseConns(list string) (conns []string, timers map[string]time.Duration) {
+	timers = make(map[string]time.Duration)
+	for _, line := range strings.Split(list, "\n") {
+		var minutes, seconds int
+		if len(line) < 10 {
+			continue
+		}
+		if _, err := fmt.Sscanf(line[4:], "%d:%d", &minutes, &seconds); err == nil {
+			rest := line[:4] + line[10:]
+			timers[rest] = time.Duration(minutes*60+seconds) * time.Second
+			line = rest
+		}
+		conns = append(conns, line)
+	}
+	slices.Sort(conns)
+	return conns, timers
+}

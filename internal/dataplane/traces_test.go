@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// trace is one file of testdata/sched: which server the kernel's IPVS chose for
+// each of a row of clients (kernel 6.12, ipvsadm 1.31).
+type trace struct {
+	Name    string
+	Forward string
+	Setup   []string
+	Steps   []traceStep
+}
+
+type traceStep struct {
+	Op           string
+	ID           int
+	Src, Dst     netip.Addr
+	Sport, Dport uint16
+	Server       *string
+	Reply        string
+	How          string
+	Args, Stdout string
+	Seconds      int
+}
+
+// tracesNotBuilt are the traces that need what is not built yet. One that comes
+// right fails the test, so that the list stays true.
+var tracesNotBuilt = map[string]string{
+	"rr-fwmark-and-tcp":             "services of firewall marks",
+	"rr-fwmark-ops":                 "services of firewall marks",
+	"rr-fwmark-persistent":          "services of firewall marks",
+	"rr-fwmark-plain":               "services of firewall marks",
+	"rr-nonpersistent-80-and-port0": "persistence",
+	"rr-persistent":                 "persistence",
+	"rr-persistent-delete":          "persistence",
+	"rr-persistent-expiry":          "persistence, and timeouts that are set",
+	"rr-persistent-port0-nat":       "persistence",
+	"rr-persistent-quiesce":         "persistence",
+	"rr-persistent6-mask64":         "persistence and IPv6",
+	"rr-tcp-local-server":           "local delivery to another address or port than the VIP's",
+	"rr-tcp-local-server-addr":      "local delivery to another address or port than the VIP's",
+	"rr-thresholds-one":             "connection thresholds",
+	"rr-udp-ops-same-flow":          "one-packet scheduling",
+	"rr-udp-ops-w123":               "one-packet scheduling",
+	"wrr-persistent":                "persistence",
+	"wrr-persistent-mask24":         "persistence",
+	"wrr-tcp6-mixed-w123":           "IPv6",
+	"wrr-thresholds-one":            "connection thresholds",
+	"wrr-udp-ops-same-flow":         "one-packet scheduling",
+	"wrr-udp-ops-w123":              "one-packet scheduling",
+}
+
+func TestSchedulingTraces(t *testing.T) {
+	files, err := filepath.Glob("testdata/sched/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no traces: %v", err)
+	}
+	seen := make(map[string]bool)
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".json")
+		seen[name] = true
+		t.Run(name, func(t *testing.T) {
+			wrong := replayTrace(t, readTrace(t, file))
+			need, expected := tracesNotBuilt[name]
+			switch {
+			case expected && wrong == "":
+				t.Errorf("right, though said to need %s", need)
+			case !expected && wrong != "":
+				t.Error(wrong)
+			}
+		})
+	}
+	for name := range tracesNotBuilt {
+		if !seen[name] {
+			t.Errorf("%s: said not to be built, but there is no such trace", name)
+		}
+	}
+}
+
+func readTrace(t *testing.T, file string) trace {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r trace
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// replayTrace makes the trace's steps and says what is wrong at the first that
+// goes another way.
+func replayTrace(t *testing.T, r trace) string {
+	t.Helper()
+	b := newBench(t)
+	for _, line := range r.Setup {
+		if out := b.ipvsadm(line); out != "" {
+			return fmt.Sprintf("ipvsadm %s: %s", line, out)
+		}
+	}
+	b.resolve()
+	p := player{bench: b, forward: r.Forward, flows: make(map[int]playedFlow)}
+	for i, step := range r.Steps {
+		if wrong := p.play(step); wrong != "" {
+			return fmt.Sprintf("step %d, %s %d: %s", i, step.Op, step.ID, wrong)
+		}
+	}
+	return ""
+}
+
+// player is a trace under way.
+type player struct {
+	*bench
+	forward string
+	flows   map[int]playedFlow
+}
+
+type playedFlow struct {
+	client, vip netip.AddrPort
+	server      netip.AddrPort
+}
+
+func (p *player) play(s traceStep) string {
+	switch s.Op {
+	case "open", "syn", "udp":
+		return p.open(s)
+	case "data":
+		f := p.flows[s.ID]
+		return p.expect(s, f, p.send(clientMAC, tcp(f.client, f.vip, "PA", 'x')))
+	case "close":
+		return p.closeFlow(p.flows[s.ID], s.How)
+	case "ipvsadm":
+		out := p.ipvsadm(s.Args)
+		p.resolve()
+		return diffListing(s.Args, s.Stdout, out, timerTolerance)
+	case "sleep":
+		p.pass(time.Duration(s.Seconds) * time.Second)
+		return ""
+	}
+	return "no such step is built"
+}
+
+// open sends the first packet and, if a server got it, shakes hands.
+func (p *player) open(s traceStep) string {
+	f := playedFlow{client: netip.AddrPortFrom(s.Src, s.Sport), vip: netip.AddrPortFrom(s.Dst, s.Dport)}
+	if !s.Src.Is4() {
+		return "IPv6 packets are not made"
+	}
+	first := tcp(f.client, f.vip, "S")
+	if s.Op == "udp" {
+		first = udp(f.client, f.vip, 'x')
+	}
+	if wrong := p.expect(s, f, p.send(clientMAC, first)); wrong != "" || s.Server == nil {
+		return wrong
+	}
+	f.server = netip.MustParseAddrPort(*s.Server)
+	p.flows[s.ID] = f
+	if s.Op != "open" {
+		return ""
+	}
+	return p.exchange(f, "<SA", ">A")
+}
+
+// closeFlow ends a connection. With DR and TUN the director sees only what the
+// client says of it.
+func (p *player) closeFlow(f playedFlow, how string) string {
+	switch how {
+	case "fin":
+		return p.exchange(f, ">FA", "<FA", ">A")
+	case "server-fin":
+		return p.exchange(f, "<FA", ">FA", "<A")
+	}
+	return p.exchange(f, ">R")
+}
+
+// exchange sends segments of a flow, > from the client and < from the server.
+func (p *player) exchange(f playedFlow, segments ...string) string {
+	for _, s := range segments {
+		if s[0] == '>' {
+			got := p.server(p.send(clientMAC, tcp(f.client, f.vip, s[1:])))
+			if got != f.server.String() {
+				return fmt.Sprintf("client's %s went to %s, want %s", s[1:], got, f.server)
+			}
+			continue
+		}
+		if p.forward != "nat" {
+			continue
+		}
+		o := p.send(serverMAC(f.server.Addr().As4()[3]), tcp(f.server, f.client, s[1:]))
+		if o.mac.String() != clientMAC.String() || broken(o.ip) != "" {
+			return fmt.Sprintf("server's %s: %s %s", s[1:], o.verdict, broken(o.ip))
+		}
+		if src, dst := endpoints(o.ip); src != f.vip || dst != f.client {
+			return fmt.Sprintf("server's %s left from %s to %s", s[1:], src, dst)
+		}
+	}
+	return ""
+}
+
+// expect says what is wrong with where a packet went.
+func (p *player) expect(s traceStep, f playedFlow, o outcome) string {
+	want := s.Reply
+	if s.Server != nil {
+		want = *s.Server
+	}
+	if got := p.server(o); got != want {
+		return fmt.Sprintf("%s to %s: went to %s, want %s", f.client, f.vip, got, want)
+	}
+	return ""
+}
+
+// server names the real server that a packet was sent to, or the answer to it.
+func (p *player) server(o outcome) string {
+	switch {
+	case o.action == xdpPass:
+		return "rst" // of the kernel's own stack
+	case o.action == xdpDrop:
+		return "none"
+	case o.mac.String() == clientMAC.String():
+		return fmt.Sprintf("icmp-%d-%d", o.ip[20], o.ip[21])
+	case broken(o.ip) != "":
+		return "nobody: " + broken(o.ip)
+	}
+	number := o.mac[5]/16*10 + o.mac[5]%16
+	_, dst := endpoints(o.ip)
+	switch p.forward {
+	case "dr":
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 168, 1, number}), dst.Port()).String()
+	case "tun":
+		_, inner := endpoints(o.ip[20:])
+		return netip.AddrPortFrom(dst.Addr(), inner.Port()).String()
+	}
+	return dst.String()
+}
+
+// diffListing compares what ipvsadm printed: connections as a set, with timers
+// to the tolerance.
+func diffListing(args, want, got string, tolerance time.Duration) string {
+	if strings.Contains(args, "-c") {
+		return diffConns(want, got, tolerance)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		return "ipvsadm " + args + " (-want +got):\n" + diff
+	}
+	return ""
+}
