@@ -46,9 +46,6 @@ func makePlan(m machine, done, needed []Step) (plan, error) {
 	return p, nil
 }
 
-// isEmpty tells that nothing is to be done.
-func (p plan) isEmpty() bool { return len(p.add)+len(p.drop) == 0 }
-
 // doneAfter returns the steps to remember once the plan is carried out. A step
 // that was made before, undone by somebody and is made again keeps what was
 // found the first time.
