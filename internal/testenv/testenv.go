@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
@@ -78,8 +79,8 @@ func Program(name string) Requirement {
 	}
 }
 
-// Namespace makes a network namespace that is deleted when the test ends. The
-// name has the process's ID in it, so that tests of several packages can run
+// Namespace makes a network namespace that is removed when the test ends, with
+// the processes in it and all that lvsx keeps of it. The name has the process's ID in it, so that tests of several packages can run
 // side by side.
 func Namespace(tb testing.TB, name string) *host.Namespace {
 	tb.Helper()
@@ -88,7 +89,8 @@ func Namespace(tb testing.TB, name string) *host.Namespace {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := n.Delete(); err != nil {
+		// Its state and pins, too: the next namespace may get its inode.
+		if err := host.Remove([]*host.Namespace{n}, time.Second); err != nil {
 			tb.Error(err)
 		}
 	})
