@@ -85,7 +85,7 @@ func runLab(cmd *cobra.Command, plan lab.Plan, asJSON bool) error {
 		return err
 	}
 	if plan.Keep {
-		explainKept(progress, plan.Methods)
+		explainKept(progress, plan)
 	}
 	return report.Err()
 }
@@ -97,17 +97,17 @@ func showReport(out io.Writer, screen *lab.Screen, report lab.Report, asJSON boo
 	return json.NewEncoder(out).Encode(report)
 }
 
-func explainKept(out io.Writer, methods []lab.Method) {
+func explainKept(out io.Writer, plan lab.Plan) {
 	self := invocation()
-	name := string(methods[0])
+	name := string(plan.Methods[0])
 	fmt.Fprintf(out, `
 All of it stays. Try:
-  %[1]s lab exec %[2]s-director -- %[1]s ipvsadm -L -n -c
+  %[1]s lab exec %[2]s-director -- ipvsadm -L -n -c
   %[1]s lab exec %[2]s-client -- curl http://192.0.2.80/
   %[1]s lab exec %[2]s-rs1 -- bash
-or, in place of "%[1]s lab exec %[2]s-rs1 --", "ip netns exec lvsx-lab-%[2]s-rs1". Remove it:
+or enter a node by "ip netns exec %[3]s". Remove it all:
   %[1]s lab down
-`, self, name)
+`, self, name, lab.NodeName(plan.Name, name+"-rs1"))
 }
 
 // invocation is what the user types to start this program.
@@ -139,11 +139,13 @@ func newLabDownCommand(name *string) *cobra.Command {
 
 func newLabExecCommand(name *string) *cobra.Command {
 	return &cobra.Command{
-		Use:     "exec METHOD-NODE -- COMMAND [ARG]...",
-		Short:   "Run a command in a node of a lab that was kept",
-		Long:    "Run a command in a node of a lab that was kept: the nodes are client, router,\ndirector, switch and rs1, rs2, ...",
-		Example: "  lvsx lab exec dr-client -- curl http://192.0.2.80/",
-		Args:    cobra.MinimumNArgs(2),
+		Use:   "exec METHOD-NODE -- COMMAND [ARG]...",
+		Short: "Run a command in a node of a lab that was kept",
+		Long: `Run a command in a node of a lab that was kept: the nodes are client, router,
+director, switch and rs1, rs2, ... The commands lvsx and ipvsadm are this program.`,
+		Example: `  lvsx lab exec dr-client -- curl http://192.0.2.80/
+  lvsx lab exec dr-director -- ipvsadm -L -n`,
+		Args: cobra.MinimumNArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			node, err := host.OpenNamespace(lab.NodeName(*name, args[0]))
 			if errors.Is(err, os.ErrNotExist) {
@@ -152,7 +154,10 @@ func newLabExecCommand(name *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			command := node.Command(args[1], args[2:]...)
+			command, err := commandIn(node, args[1:])
+			if err != nil {
+				return err
+			}
 			command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 			err = command.Run()
 			var exit *exec.ExitError
@@ -162,6 +167,22 @@ func newLabExecCommand(name *string) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// commandIn returns the command in the node. An ipvsadm that is installed
+// would speak to the kernel's IPVS, so that is never meant.
+func commandIn(node *host.Namespace, args []string) (*host.Command, error) {
+	switch args[0] {
+	case "lvsx", "ipvsadm", "ipvsadm-save", "ipvsadm-restore":
+		program, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find own program: %w", err)
+		}
+		command := node.Command(program, args[1:]...)
+		command.Args[0] = args[0]
+		return command, nil
+	}
+	return node.Command(args[0], args[1:]...), nil
 }
 
 // newLabServeCommand is what the lab runs in its real servers, with a

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -111,9 +112,15 @@ func TestLabWeights(t *testing.T) {
 func TestLabEndsEarly(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
 	for name, end := range map[string]func(t *testing.T, cmd *exec.Cmd){
-		"interrupt":  func(_ *testing.T, cmd *exec.Cmd) { cmd.Process.Signal(os.Interrupt) },
-		"terminate":  func(_ *testing.T, cmd *exec.Cmd) { cmd.Process.Signal(syscall.SIGTERM) },
-		"no reader":  func(_ *testing.T, cmd *exec.Cmd) { cmd.Process.Signal(syscall.SIGPIPE) },
+		"interrupt": func(_ *testing.T, cmd *exec.Cmd) { cmd.Process.Signal(os.Interrupt) },
+		"terminate": func(_ *testing.T, cmd *exec.Cmd) { cmd.Process.Signal(syscall.SIGTERM) },
+		"no reader": func(_ *testing.T, cmd *exec.Cmd) { cmd.Process.Signal(syscall.SIGPIPE) },
+		"no director": func(t *testing.T, _ *exec.Cmd) {
+			director, err := host.OpenNamespace(lab.NodeName(labName(), "dr-director"))
+			if err := errors.Join(err, host.Remove([]*host.Namespace{director}, time.Second)); err != nil {
+				t.Error(err)
+			}
+		},
 		"no service": func(t *testing.T, _ *exec.Cmd) { inNode(t, "dr-director", "ipvsadm", "-C") },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -198,16 +198,12 @@ func (c *Cluster) showWeights(ctx context.Context, show *Screen) error {
 }
 
 func (c *Cluster) sendShown(ctx context.Context, requests int, show *Screen) (Round, error) {
+	ctx, stop := c.director.context(ctx)
+	defer stop()
 	started := time.Now()
 	round, err := c.Send(ctx, requests, func(done int) { show.count(c, done, requests) })
-	if err != nil {
-		return round, err
-	}
 	show.round(c, round, time.Since(started))
-	if err := c.director.check(); err != nil {
-		return round, err
-	}
-	return round, nil
+	return round, err
 }
 
 // Err returns an error if not every request was answered, or a reply went

@@ -62,6 +62,20 @@ func cause(err error) error {
 	return err
 }
 
+// context returns one that ends, for the cause that check returns, when the
+// process does.
+func (p *process) context(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-p.ended:
+			cancel(p.check())
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
 // kill ends the process as a crash would, and waits for that.
 func (p *process) kill() error {
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -74,15 +88,8 @@ func (p *process) kill() error {
 // awaitReady asks until the answer is yes, the process has ended or the time
 // is over.
 func (p *process) awaitReady(ctx context.Context, limit time.Duration, ready func() error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-p.ended:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
+	ctx, stop := p.context(ctx)
+	defer stop()
 	err := poll(ctx, limit, ready)
 	if ended := p.check(); ended != nil {
 		return ended

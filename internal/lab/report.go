@@ -3,8 +3,10 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -88,7 +90,9 @@ func (s *Screen) round(c *Cluster, r Round, took time.Duration) {
 		}
 		shares = append(shares, share)
 	}
-	s.line("", s.style(bold, strings.Join(shares, "   ")))
+	for row := range slices.Chunk(shares, 6) {
+		s.line("", s.style(bold, strings.Join(row, "   ")))
+	}
 	if r.FirstError != nil {
 		s.line("", "first failure: "+r.FirstError.Error())
 	}
@@ -143,21 +147,18 @@ func (s *Screen) Compare(r Report) error {
 	return nil
 }
 
-// shares joins the counts of rs1, rs2, ...
+// shares joins the counts of rs1, rs2, ..., or sums many up.
 func shares(perServer map[string]int) string {
-	names := make([]string, 0, len(perServer))
-	for name := range perServer {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(a) - len(b)
-		}
-		return strings.Compare(a, b)
+	names := slices.SortedFunc(maps.Keys(perServer), func(a, b string) int {
+		return cmp.Or(len(a)-len(b), strings.Compare(a, b))
 	})
 	var counts []string
 	for _, name := range names {
 		counts = append(counts, fmt.Sprint(perServer[name]))
+	}
+	if len(counts) > 8 {
+		all := slices.Sorted(maps.Values(perServer))
+		return fmt.Sprintf("%d to %d of %d", all[0], all[len(all)-1], len(all))
 	}
 	return strings.Join(counts, " ")
 }
@@ -165,7 +166,7 @@ func shares(perServer map[string]int) string {
 func (r Result) proof() string {
 	back := r.Director.ServerToClientPackets
 	if !r.Method.bypasses() {
-		return fmt.Sprintf("%s: replies through the director: %d packets, as its addresses must be put back.", r.Method.Title(), back)
+		return fmt.Sprintf("%s: replies through the director: %d packets. It puts the VIP back into each.", r.Method.Title(), back)
 	}
 	if back == 0 && r.OK > 0 {
 		return fmt.Sprintf("%s: replies through the director: 0 packets. All %d went from the real servers straight to the client.", r.Method.Title(), r.OK)

@@ -15,8 +15,10 @@ import (
 	"github.com/lvsx/lvsx/internal/host"
 )
 
-// requestLimit is how long one request may take.
-const requestLimit = 5 * time.Second
+const (
+	requestLimit = 5 * time.Second // for one request
+	hopeless     = 5               // failures from the first request on after which no more are sent
+)
 
 // Round is what became of a number of requests, one after the other, each
 // with a connection of its own.
@@ -30,7 +32,8 @@ type Round struct {
 }
 
 // Send sends so many requests from the client to the service. done, if not
-// nil, is called after each. It fails only when ctx ends.
+// nil, is called after each. It fails when ctx ends, or if nobody answers at
+// all.
 func (c *Cluster) Send(ctx context.Context, requests int, done func(int)) (Round, error) {
 	round := Round{PerServer: make(map[string]int)}
 	for _, s := range c.Servers {
@@ -43,6 +46,9 @@ func (c *Cluster) Send(ctx context.Context, requests int, done func(int)) (Round
 			break
 		}
 		round.count(name, err)
+		if round.OK == 0 && round.Failed == hopeless {
+			return round, fmt.Errorf("send requests: the first %d failed: %w", hopeless, round.FirstError)
+		}
 		if done != nil {
 			done(round.Requests)
 		}
