@@ -80,8 +80,8 @@ func Program(name string) Requirement {
 }
 
 // Namespace makes a network namespace that is removed when the test ends, with
-// the processes in it and all that lvsx keeps of it. The name has the process's ID in it, so that tests of several packages can run
-// side by side.
+// the processes in it and all that lvsx keeps of it. The name has the process's
+// ID in it, so that tests of several packages can run side by side.
 func Namespace(tb testing.TB, name string) *host.Namespace {
 	tb.Helper()
 	n, err := host.NewNamespace(fmt.Sprintf("lvsx-test-%d-%s", os.Getpid(), name))
