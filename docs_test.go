@@ -3,6 +3,8 @@
 package lvsx_test
 
 import (
+	"go/parser"
+	"go/token"
 	"regexp"
 	"strings"
 	"testing"
@@ -38,7 +40,29 @@ func TestMapsAreExplained(t *testing.T) {
 	}
 }
 
+func TestDependenciesAreExplained(t *testing.T) {
+	page := string(read(t, "CONTRIBUTING.md"))
+	for _, file := range files(t, ".go") {
+		if strings.HasPrefix(file, "tools/") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range parsed.Imports {
+			library := dependency.FindString(spec.Path.Value)
+			name := strings.TrimPrefix(strings.Trim(library, `"`), "github.com/")
+			if library != "" && name != "lvsx/lvsx" && !strings.Contains(page, "`"+name+"`") {
+				t.Errorf("%s imports %s, which CONTRIBUTING.md gives no reason for", file, name)
+			}
+		}
+	}
+}
+
 var (
+	// A domain with a dot is none of the standard library's.
+	dependency  = regexp.MustCompile(`^"[\w-]+\.[\w.-]+/[\w-]+/[\w-]+`)
 	mapName     = regexp.MustCompile(`(\w+) SEC\("\.(?:maps|data\.settings)"\)`)
 	verdictEnum = regexp.MustCompile(`(?s)enum verdict \{(.*?)\};`)
 	enumerator  = regexp.MustCompile(`(?m)^\s*VERDICT_([A-Z_]+),`)
