@@ -134,27 +134,6 @@ static __always_inline int match(struct conn *conn, const struct flow *flow,
 	return generation_of(found->life) == generation_of(life);
 }
 
-static __always_inline int search(__u32 index, __u32 home, const struct flow *flow,
-				  enum direction direction, __u32 now, struct found *found)
-{
-	struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
-
-	if (!bucket)
-		return 0;
-	for (__u32 i = 0; i < BUCKET_CONNS; i++) {
-		if (match(&bucket->conns[(home + i) % BUCKET_CONNS], flow, direction, now, found))
-			return 1;
-	}
-	return 0;
-}
-
-static __always_inline int find_conn(const struct place *place, const struct flow *flow,
-				     enum direction direction, __u32 now, struct found *found)
-{
-	return search(place->buckets[0], place->home, flow, direction, now, found) ||
-	       search(place->buckets[1], place->home, flow, direction, now, found);
-}
-
 static __always_inline struct place place_of_flow(const struct flow *flow, enum direction direction)
 {
 	if (direction == REQUEST)
@@ -163,9 +142,9 @@ static __always_inline struct place place_of_flow(const struct flow *flow, enum 
 }
 
 /*
- * locate is find_conn for the rare cases, verified by itself so that it costs
- * the verifier nothing where it is called. 0: nothing found, else the entry's
- * number in the table plus one.
+ * locate looks into both buckets. A function of its own, so that the verifier
+ * looks through it once. 0: nothing found, else the entry's number in the
+ * table plus one.
  */
 __noinline __u64 locate(const struct flow *flow, enum direction direction, __u32 now)
 {
@@ -182,8 +161,10 @@ __noinline __u64 locate(const struct flow *flow, enum direction direction, __u32
 		if (!bucket)
 			return 0;
 		for (__u32 i = 0; i < BUCKET_CONNS; i++) {
-			if (match(&bucket->conns[i], flow, direction, now, &found))
-				return (__u64)index * BUCKET_CONNS + i + 1;
+			__u32 slot = (place.home + i) % BUCKET_CONNS;
+
+			if (match(&bucket->conns[slot], flow, direction, now, &found))
+				return (__u64)index * BUCKET_CONNS + slot + 1;
 		}
 	}
 	return 0;
@@ -197,8 +178,8 @@ static __always_inline struct conn *conn_at(__u64 location)
 	return bucket ? &bucket->conns[(location - 1) % BUCKET_CONNS] : NULL;
 }
 
-static __always_inline int find_rare(const struct flow *flow, enum direction direction, __u32 now,
-				     struct found *found)
+static __always_inline int find_anywhere(const struct flow *flow, enum direction direction,
+					 __u32 now, struct found *found)
 {
 	__u64 location = locate(flow, direction, now);
 	struct conn *conn;
@@ -207,6 +188,19 @@ static __always_inline int find_rare(const struct flow *flow, enum direction dir
 		return 0;
 	conn = conn_at(location);
 	return conn && match(conn, flow, direction, now, found);
+}
+
+/* find_conn looks first where nearly every connection is: at home in the first bucket. */
+static __always_inline int find_conn(const struct place *place, const struct flow *flow,
+				     enum direction direction, __u32 now, struct found *found)
+{
+	__u32 index = place->buckets[0];
+	struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
+
+	if (bucket &&
+	    match(&bucket->conns[place->home % BUCKET_CONNS], flow, direction, now, found))
+		return 1;
+	return find_anywhere(flow, direction, now, found);
 }
 
 static __always_inline void account_begin(__u32 dest)
@@ -395,7 +389,7 @@ static __always_inline int new_conn(const struct place *place, const struct pack
 	/* An exchange, not a store: it orders the writes above before it on every CPU. */
 	__sync_lock_test_and_set(&conn->life, found->life);
 
-	if (find_rare(&pkt->flow, REQUEST, now, &other) && other.conn != conn) {
+	if (find_anywhere(&pkt->flow, REQUEST, now, &other) && other.conn != conn) {
 		end(found, now);
 		*found = other;
 	}

@@ -69,16 +69,19 @@ __noinline __u64 csum_bytes(struct xdp_md *ctx, __u32 offset, __u32 size, __u64 
 	if (!scratch)
 		return sum;
 	for (int i = 0; i < 0x10000 / CSUM_CHUNK; i++) {
-		__u32 part = size < CSUM_CHUNK ? size : CSUM_CHUNK, last;
+		__u32 last = (size < CSUM_CHUNK ? size : CSUM_CHUNK) - 1, part;
 
-		if (part < 1 || part > CSUM_CHUNK)
+		if (!size)
 			break;
+		/* Bounds that the verifier of 6.1 follows, and clang must not see through. */
+		asm volatile("" : "+r"(last));
+		last &= CSUM_CHUNK - 1;
+		part = last + 1;
 		/* bpf_csum_diff() takes whole words: the last one is filled up with zeros. */
-		last = (part - 1) / 4 & (CSUM_CHUNK / 4 - 1);
-		scratch->words[last] = 0;
+		scratch->words[last / 4] = 0;
 		if (bpf_xdp_load_bytes(ctx, offset, scratch->words, part))
 			break;
-		sum += (__u32)bpf_csum_diff(NULL, 0, scratch->words, (last + 1) * 4, 0);
+		sum += (__u32)bpf_csum_diff(NULL, 0, scratch->words, (last / 4 + 1) * 4, 0);
 		offset += part;
 		size -= part;
 	}

@@ -141,7 +141,7 @@ static __always_inline enum verdict parse(struct xdp_md *ctx, struct packet *pkt
 	pkt->l4 = (void *)ip + header;
 	if (ip->version != 4 || header < sizeof(*ip) || pkt->length < header)
 		return VERDICT_MALFORMED;
-	if ((void *)ip + pkt->length > pkt->end)
+	if (pkt->end - (void *)ip < pkt->length)
 		return VERDICT_MALFORMED;
 
 	pkt->flow.proto = ip->protocol;

@@ -166,7 +166,7 @@ static __always_inline enum verdict relate_tunnel(struct xdp_md *ctx, struct pac
 	flow.dst = turned.src;
 	flow.port.source = turned.port.dest;
 	flow.port.dest = turned.port.source;
-	if (!find_rare(&flow, REQUEST, pkt->moment.now, &found) ||
+	if (!find_anywhere(&flow, REQUEST, pkt->moment.now, &found) ||
 	    found.conn->forwarding != FORWARDING_TUNNEL)
 		return VERDICT_UNRELATED;
 	key = found.dest;
@@ -236,11 +236,11 @@ static __noinline enum verdict relate(struct xdp_md *ctx, struct packet *pkt)
 	if (!ports)
 		return VERDICT_UNRELATED;
 	if (is_equal(&flow.dst, &pkt->flow.dst) && may_be_vip(&flow.dst) &&
-	    find_rare(&flow, REQUEST, pkt->moment.now, &found))
+	    find_anywhere(&flow, REQUEST, pkt->moment.now, &found))
 		return relate_in(ctx, pkt, &found, quoted, ports);
 
 	if (is_equal(&flow.dst, &pkt->flow.dst) && may_be_rip(&flow.src) &&
-	    find_rare(&flow, REPLY, pkt->moment.now, &found))
+	    find_anywhere(&flow, REPLY, pkt->moment.now, &found))
 		return relate_out(ctx, pkt, &found, quoted, ports);
 	return VERDICT_UNRELATED;
 }

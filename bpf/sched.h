@@ -54,39 +54,38 @@ static __always_inline __u64 make_cursor(__u32 position, __u32 weight)
 	return (__u64)weight << 32 | position;
 }
 
-/* ip_vs_rr_schedule(): the next with any weight, once around. */
-static __always_inline __u64 next_rr(const struct list *list, __u64 cursor, struct walk *walk)
-{
-	__u32 position = cursor, picked;
-
-	if (position > list->count)
-		position = 0;
-	picked = walk_slots(walk, list->first, position, list->count, 1);
-	if (!picked)
-		picked = walk_slots(walk, list->first, 0, position, 1);
-	return make_cursor(picked, 0);
-}
-
 /*
- * ip_vs_wrr_schedule(): the rest of the list at the current weight, then the
- * whole list at the next lower one. Some destination always has the weight
- * asked for, since none is passed over for another reason.
+ * pick makes the next choice from where cursor stands, and returns where it
+ * stands then.
+ *
+ * rr (ip_vs_rr_schedule()): the next with any weight, once around. wrr
+ * (ip_vs_wrr_schedule()): the rest of the list at the current weight, then the
+ * whole list at the next lower one; some destination always has that weight,
+ * since none is passed over for another reason.
  */
-static __always_inline __u64 next_wrr(const struct list *list, __u64 cursor, struct walk *walk)
+static __always_inline __u64 pick(const struct list *list, enum scheduler scheduler, __u64 cursor,
+				  struct walk *walk)
 {
-	__u32 position = cursor, picked;
-	__s32 weight = cursor >> 32;
+	__u32 position = cursor, end, picked;
+	__s32 weight = 1;
 
 	if (position > list->count)
 		position = 0;
-	if (weight > list->max_weight)
-		weight = list->max_weight;
+	end = position;
+	if (scheduler == SCHEDULER_WRR) {
+		weight = cursor >> 32;
+		if (weight > list->max_weight)
+			weight = list->max_weight;
+		end = list->count;
+	}
 	picked = walk_slots(walk, list->first, position, list->count, weight);
 	if (!picked) {
-		weight -= list->gcd;
-		if (weight <= 0)
-			weight = list->max_weight;
-		picked = walk_slots(walk, list->first, 0, list->count, weight);
+		if (scheduler == SCHEDULER_WRR) {
+			weight -= list->gcd;
+			if (weight <= 0)
+				weight = list->max_weight;
+		}
+		picked = walk_slots(walk, list->first, 0, end, weight);
 	}
 	return make_cursor(picked, weight);
 }
@@ -95,6 +94,7 @@ static __always_inline __u64 next_wrr(const struct list *list, __u64 cursor, str
 __noinline __u32 schedule(__u32 index)
 {
 	struct service *service = bpf_map_lookup_elem(&services, &index);
+	struct walk walk;
 	struct list *list;
 	__u32 key;
 
@@ -102,31 +102,23 @@ __noinline __u32 schedule(__u32 index)
 		return DEST_NONE;
 	key = READ_ONCE(service->list);
 	list = bpf_map_lookup_elem(&lists, &key);
-	if (!list || list->max_weight <= 0)
+	if (!list || list->max_weight <= 0 || service->scheduler == SCHEDULER_NONE)
 		return DEST_NONE;
 
-	for (int tries = 0; tries < 4; tries++) {
-		struct walk walk = { .dest = DEST_NONE };
+	/* Unrolled: Linux 6.1 refuses a loop around the calls inside. */
+#pragma unroll
+	for (int tries = 0; tries < 3; tries++) {
 		__u64 cursor = READ_ONCE(service->cursor), next;
 
-		switch (service->scheduler) {
-		case SCHEDULER_RR:
-			next = next_rr(list, cursor, &walk);
-			break;
-		case SCHEDULER_WRR:
-			next = next_wrr(list, cursor, &walk);
-			break;
-		default:
-			return DEST_NONE;
-		}
+		walk.dest = DEST_NONE;
+		next = pick(list, service->scheduler, cursor, &walk);
 		if (walk.dest == DEST_NONE)
-			return DEST_NONE;
+			break;
 		/* Lost to another CPU: choose again, but not for ever. */
-		if (__sync_val_compare_and_swap(&service->cursor, cursor, next) == cursor ||
-		    tries == 3)
-			return walk.dest;
+		if (__sync_val_compare_and_swap(&service->cursor, cursor, next) == cursor)
+			break;
 	}
-	return DEST_NONE;
+	return walk.dest;
 }
 
 #endif
