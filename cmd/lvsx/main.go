@@ -67,6 +67,7 @@ are forwarded by eBPF in XDP; commands are ipvsadm's.`,
 		newVIPCommand(),
 		newRealserverCommand(),
 		newLabCommand(),
+		newBenchCommand(),
 		newVersionCommand(),
 	)
 	return root

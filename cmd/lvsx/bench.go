@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lvsx/lvsx/internal/bench"
+)
+
+func newBenchCommand() *cobra.Command {
+	var output string
+	var quick bool
+	cmd := &cobra.Command{
+		Use:   "bench [--quick] [-o table|json]",
+		Short: "Measure what the datapath costs a packet, beside floors in the same run",
+		Long: `Send packets through the datapath by BPF_PROG_TEST_RUN, on one CPU and in a
+network namespace of their own, and print nanoseconds a packet as ratios to a
+MAC swap with XDP_TX. No interface of this machine is touched. Only figures of
+one run compare: docs/performance.md says what they mean.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "table" && output != "json" {
+				return fmt.Errorf("output %q: not one of table, json", output)
+			}
+			config := bench.Full
+			if quick {
+				config = bench.Quick
+			}
+			report, err := bench.Run(cmd.Context(), config)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				encoder := json.NewEncoder(cmd.OutOrStdout())
+				encoder.SetIndent("", "  ")
+				return encoder.Encode(report)
+			}
+			return report.Print(cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVar(&quick, "quick", false, "fewer and shorter rounds")
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "output `format`: table or json")
+	return cmd
+}

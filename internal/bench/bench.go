@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bench measures what the director's datapath costs a packet, by
+// BPF_PROG_TEST_RUN and beside floors in the same run. It knows the datapath
+// from outside: packets go in, verdicts are counted, time passes.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lvsx/lvsx/internal/host"
+)
+
+// Config says how long and how large to measure.
+type Config struct {
+	Flows   int // of the random cases, a power of two
+	Rounds  int // in each of which every case has its turn
+	Packets int // of a case in a round
+}
+
+// The sizes that figures are comparable at.
+var (
+	Full  = Config{Flows: 1 << 20, Rounds: 31, Packets: 1 << 18}
+	Quick = Config{Flows: 1 << 20, Rounds: 11, Packets: 1 << 17}
+)
+
+// Run measures on one CPU, in a network namespace of its own that is gone when
+// it returns. It needs root, a little more than 600 MiB at a million flows, and
+// the CPU for itself: whatever else runs there only adds to the figures.
+func Run(ctx context.Context, config Config) (Report, error) {
+	if config.Flows < servers || config.Flows&(config.Flows-1) != 0 {
+		return Report{}, fmt.Errorf("measure %d flows: not a power of two from %d on", config.Flows, servers)
+	}
+	type result struct {
+		report Report
+		err    error
+	}
+	results := make(chan result)
+	go func() {
+		// Never unlocked: the thread ends with the goroutine, and with it
+		// the namespace, the place and the priority it has.
+		runtime.LockOSThread()
+		report, err := run(ctx, config)
+		results <- result{report, err}
+	}()
+	r := <-results
+	return r.report, r.err
+}
+
+func run(ctx context.Context, config Config) (report Report, err error) {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return report, fmt.Errorf("make network namespace: %w (root is needed)", err)
+	}
+	if err := host.AddVeth(host.VethEnd{Name: secondPort}, host.VethEnd{Name: secondPort + "-peer"}); err != nil {
+		return report, err
+	}
+	if report.Conditions, err = takeCPU(); err != nil {
+		return report, err
+	}
+	d, err := newDriver(config.Flows)
+	if err != nil {
+		return report, err
+	}
+	b := &bench{config: config, driver: d}
+	defer func() { err = errors.Join(err, b.close()) }()
+	if err := b.prepare(ctx); err != nil {
+		return report, err
+	}
+	for range config.Rounds {
+		if err := b.round(ctx); err != nil {
+			return report, err
+		}
+	}
+	report.fill(config, b.floors, b.cases)
+	return report, nil
+}
+
+// bench is one run: what is measured, and with what.
+type bench struct {
+	config Config
+	driver *driver
+	planes []*plane
+	floors []*trial
+	cases  []*trial
+}
+
+func (b *bench) close() error {
+	errs := []error{b.driver.close()}
+	for _, p := range b.planes {
+		errs = append(errs, p.close())
+	}
+	return errors.Join(errs...)
+}
+
+// round gives each trial its turn, so that whatever slows the machine for a
+// while slows all of them.
+func (b *bench) round(ctx context.Context) error {
+	for _, trials := range [][]*trial{b.floors, b.cases} {
+		for _, t := range trials {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := t.measure(b.driver); err != nil {
+				return fmt.Errorf("measure %s: %w", t.name, err)
+			}
+		}
+	}
+	return nil
+}

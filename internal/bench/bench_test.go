@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lvsx/lvsx/internal/testenv"
+)
+
+// TestRun measures for an instant: that packets reach the verdicts their cases
+// claim is checked by Run itself, and how long they take is not for a test.
+func TestRun(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
+	report, err := Run(t.Context(), Config{Flows: 1 << 12, Rounds: 2, Packets: 500})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range slices.Concat(report.Floors, report.Cases) {
+		names = append(names, f.Name)
+		if !(f.NS > 0 && f.Ratio > 0 && f.Median >= f.NS) || math.IsInf(f.Ratio, 0) {
+			t.Errorf("%+v: not a figure", f)
+		}
+	}
+	want := strings.Fields(`
+		mac-swap pass array-lookup array-lookup-random-4k hash-lookup
+		dr-established dr-random-4k ipip-established ipip-random-4k
+		nat-out-established nat-out-random-4k nat-in-established nat-in-random-4k dr-redirect-established
+		dr-new dr-new-half-full dr-new-full ipip-new ipip-new-half-full ipip-new-full
+		nat-in-new nat-in-new-half-full nat-in-new-full dr-wrr-new dr-wrr-new-half-full dr-wrr-new-full
+		not-ours`)
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if report.MACSwapNS != report.Floors[0].NS || report.Floors[0].Ratio != 1 {
+		t.Errorf("MAC swap %v ns, among the floors %+v", report.MACSwapNS, report.Floors[0])
+	}
+	checkJSON(t, report)
+}
+
+func checkJSON(t *testing.T, report Report) {
+	t.Helper()
+	text, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasPrefix(text, []byte(`{"macSwapNs":`)) {
+		t.Errorf("begins with %.40s", text)
+	}
+	var back Report
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(report, back); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestRunRefusesFlows(t *testing.T) {
+	for _, flows := range []int{0, 32, 1000} {
+		if _, err := Run(t.Context(), Config{Flows: flows, Rounds: 1, Packets: 1}); err == nil {
+			t.Errorf("%d flows are measured", flows)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		after   map[string]uint64
+		refused bool
+	}{
+		{"all as claimed", map[string]uint64{"route": 1100}, false},
+		{"a stray", map[string]uint64{"route": 1095, "no-connection": 5}, false},
+		{"too many strays", map[string]uint64{"route": 1050, "no-connection": 50}, true},
+		{"nothing seen", map[string]uint64{"route": 100}, true},
+		{"none as claimed", map[string]uint64{"route": 100, "masq-in": 1000}, true},
+	} {
+		check := trial{verdict: "route", packets: 1000}
+		if err := check.check(map[string]uint64{"route": 100}, tt.after); (err != nil) != tt.refused {
+			t.Errorf("%s: %v, refused should be %t", tt.name, err, tt.refused)
+		}
+	}
+}
+
+func TestFigureOf(t *testing.T) {
+	var times []float64
+	for i := range 11 {
+		times = append(times, float64(30-i))
+	}
+	got := figureOf(&trial{name: "x", times: times}, 10)
+	want := Figure{Name: "x", NS: 21, Ratio: 2.1, Median: 25}
+	if got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestPrint(t *testing.T) {
+	report := Report{
+		MACSwapNS: 26.1, Rounds: 11, Conditions: Conditions{CPU: 1, Priority: "real time"},
+		Floors: []Figure{{"mac-swap", 26.1, 1, 27}}, Cases: []Figure{{"dr-established", 64, 2.45, 66.25}},
+	}
+	var out bytes.Buffer
+	if err := report.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	want := `           floor    ns  median  ratio
+        mac-swap  26.1    27.0   1.00
+            case    ns  median  ratio
+  dr-established  64.0    66.2   2.45
+ns a packet, 10th percentile of 11 rounds on CPU 1, priority real time; ratios are to mac-swap
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}

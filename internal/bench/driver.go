@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+)
+
+// frameSize is bpf/bench.bpf.c: FRAME_SIZE, in bytes.
+const frameSize = 64
+
+// What the frames that the director receives have in common.
+var (
+	directorMAC = [6]byte{2, 0, 0, 0, 0, 1}
+	clientMAC   = [6]byte{2, 0, 0, 0, 0x0c, 2}
+)
+
+// tcpFlags are byte 13 of a TCP header.
+type tcpFlags uint8
+
+const (
+	syn tcpFlags = 0x02
+	ack tcpFlags = 0x10
+)
+
+// stream is packets of one kind: of flows 0 to flows-1, which differ in their
+// clients' addresses and ports.
+type stream struct {
+	flags   tcpFlags
+	vip     netip.Addr // where clients send to
+	servers netip.Addr // the first real server, if packets come from those
+	clients netip.Addr // the first
+	flows   int        // a power of two
+	random  bool       // no order that a CPU foresees; else one after the other
+	last    uint32     // the flow that was sent last
+}
+
+// driver sends packets to a program through one that restores them.
+type driver struct {
+	objects benchObjects
+}
+
+// newDriver makes the floors' memory as large as a table for so many flows.
+func newDriver(flows int) (*driver, error) {
+	spec, err := loadBench()
+	if err != nil {
+		return nil, fmt.Errorf("read driver: %w", err)
+	}
+	lines := uint32(flows + flows/8)
+	spec.Maps[benchMapLines].MaxEntries = lines
+	if err := spec.Variables[benchVarLineCount].Set(lines); err != nil {
+		return nil, fmt.Errorf("set memory of driver: %w", err)
+	}
+	var d driver
+	if err := spec.LoadAndAssign(&d.objects, nil); err != nil {
+		return nil, fmt.Errorf("load driver: %w", err)
+	}
+	return &d, nil
+}
+
+func (d *driver) close() error {
+	return d.objects.Close()
+}
+
+// send sends warm packets unmeasured and then others, and returns how many
+// nanoseconds each of those took.
+func (d *driver) send(to *ebpf.Program, s *stream, warm, packets int) (float64, error) {
+	if err := d.objects.Target.Put(uint32(0), to); err != nil {
+		return 0, fmt.Errorf("set program: %w", err)
+	}
+	batch := s.batch(warm, packets)
+	if err := d.objects.Batch.Set(&batch); err != nil {
+		return 0, fmt.Errorf("write batch: %w", err)
+	}
+	_, err := d.objects.Drive.Run(&ebpf.RunOptions{
+		Data:   make([]byte, frameSize),
+		Repeat: uint32(warm + packets + 1), // once more to stop the clock
+	})
+	if err != nil {
+		return 0, fmt.Errorf("run driver: %w", err)
+	}
+	if err := d.objects.Batch.Get(&batch); err != nil {
+		return 0, fmt.Errorf("read batch: %w", err)
+	}
+	if batch.Sent != batch.Total || batch.Stopped <= batch.Started {
+		return 0, fmt.Errorf("driver sent %d packets of %d", batch.Sent, batch.Total)
+	}
+	s.last = batch.Flow
+	return float64(batch.Stopped-batch.Started) / float64(packets), nil
+}
+
+// batch is what the driver is told. Headers are in network order.
+func (s *stream) batch(warm, packets int) benchBatch {
+	b := benchBatch{
+		Warm: uint64(warm), Total: uint64(warm + packets),
+		Flow: s.last, Factor: 1, Step: 1, Mask: uint32(s.flows - 1),
+		Clients: hostOrder(s.clients), Vip: bits.ReverseBytes32(hostOrder(s.vip)),
+	}
+	if s.servers.IsValid() {
+		b.Servers = hostOrder(s.servers)
+	}
+	if s.random {
+		// Knuth, The Art of Computer Programming 2, 3.2.1.2, theorem A:
+		// full period, as the factor is 1 modulo 4 and the step odd.
+		b.Factor, b.Step = 1664525, 1013904223
+	}
+	frame := s.frame()
+	word := binary.NativeEndian.Uint32
+	b.Link.Macs = binary.NativeEndian.Uint64(frame[0:])
+	b.Link.MacRest = word(frame[8:])
+	b.Link.H_proto = binary.NativeEndian.Uint16(frame[12:])
+	for i := range b.Segment.Ip {
+		b.Segment.Ip[i] = word(frame[14+4*i:])
+	}
+	for i := range b.Segment.Tcp {
+		b.Segment.Tcp[i] = word(frame[38+4*i:])
+	}
+	return b
+}
+
+// frame is an Ethernet, an IPv4 and a TCP header without what the flow says and
+// without checksums: nobody on the way verifies those.
+func (s *stream) frame() [frameSize]byte {
+	var f [frameSize]byte
+	copy(f[0:], directorMAC[:])
+	copy(f[6:], clientMAC[:])
+	copy(f[12:], []byte{0x08, 0x00})
+	copy(f[14:], []byte{0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6})
+	f[46] = 5 << 4
+	f[47] = byte(s.flags)
+	return f
+}
+
+func hostOrder(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/lvsx/lvsx/internal/dataplane"
+	"github.com/lvsx/lvsx/internal/host"
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+const (
+	// loopback is the interface that BPF_PROG_TEST_RUN lets packets come in by.
+	loopback   = 1
+	secondPort = "port2"
+
+	// servers of each service; bpf/bench.bpf.c: SERVERS_MASK.
+	servers = 64
+)
+
+// service is a virtual service of the benchmark.
+type service struct {
+	name       string
+	forwarding ipvs.Forwarding
+	scheduler  string
+	vip        netip.Addr
+	rip        netip.Addr // of the first real server
+	port       string     // the interface to the real servers
+	verdict    string     // of its requests
+}
+
+// The services: one for each method, then variants of one. All but the last
+// send by the interface that packets come in by, as the MAC swap does.
+var (
+	direct   = service{"dr", ipvs.Route, "rr", address(192, 0, 2, 1), address(10, 0, 1, 0), "lo", "route"}
+	tunnel   = service{"ipip", ipvs.Tunnel, "rr", address(192, 0, 2, 2), address(10, 0, 2, 0), "lo", "tunnel"}
+	nat      = service{"nat", ipvs.Masq, "rr", address(192, 0, 2, 3), address(10, 0, 3, 0), "lo", "masq-in"}
+	weighted = service{"dr-wrr", ipvs.Route, "wrr", address(192, 0, 2, 4), address(10, 0, 1, 0), "lo", "route"}
+	twoArmed = service{"dr-redirect", ipvs.Route, "rr", address(192, 0, 2, 5), address(10, 0, 4, 0), secondPort, "route"}
+
+	services = []service{direct, tunnel, nat, weighted, twoArmed}
+)
+
+func address(a, b, c, d byte) netip.Addr {
+	return netip.AddrFrom4([4]byte{a, b, c, d})
+}
+
+// plane is a datapath of its own, with all services and what is entered in it.
+type plane struct {
+	*dataplane.Dataplane
+	memory memory
+}
+
+func openPlane(connections int) (*plane, error) {
+	d, err := dataplane.Open(dataplane.Config{Connections: connections})
+	if err != nil {
+		return nil, err
+	}
+	p := &plane{Dataplane: d}
+	if err := p.configure(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	if p.memory, err = mapMemory(d.Program()); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return p, nil
+}
+
+func (p *plane) close() error {
+	return errors.Join(p.memory.unmap(), p.Close())
+}
+
+func (p *plane) configure() error {
+	second, err := host.LinkByName(secondPort)
+	if err != nil {
+		return err
+	}
+	ports := map[string]int{"lo": loopback, secondPort: second.Index}
+	var interfaces []dataplane.Interface
+	for _, index := range ports {
+		interfaces = append(interfaces, dataplane.Interface{
+			Index: index, MAC: directorMAC[:], MTU: 1500, Mode: dataplane.Native,
+		})
+	}
+	if err := p.SetInterfaces(interfaces); err != nil {
+		return err
+	}
+	for _, s := range services {
+		for _, change := range s.changes() {
+			if err := p.Apply(change); err != nil {
+				return fmt.Errorf("%s: %w", change, err)
+			}
+		}
+		for rip := range s.realServers() {
+			p.SetNextHop(rip, dataplane.NextHop{
+				Interface: ports[s.port],
+				Source:    directorMAC[:],
+				Neighbour: []byte{2, 0, 0, 0, 1, rip.As4()[3]},
+				MTU:       1500,
+				Address:   address(10, 0, 0, 1),
+			})
+		}
+	}
+	return nil
+}
+
+// realServers yields the addresses of a service's real servers, in order.
+func (s service) realServers() func(yield func(netip.Addr) bool) {
+	return func(yield func(netip.Addr) bool) {
+		rip := s.rip
+		for range servers {
+			if !yield(rip) {
+				return
+			}
+			rip = rip.Next()
+		}
+	}
+}
+
+// changes adds the destinations last to first: the kernel's order is newest
+// first, so that rr gives flow n to real server n modulo servers.
+func (s service) changes() []ipvs.Change {
+	virtual := ipvs.Service{
+		Key:       ipvs.Key{Protocol: ipvs.TCP, VIP: netip.AddrPortFrom(s.vip, 80)},
+		Scheduler: s.scheduler,
+	}
+	changes := []ipvs.Change{{Op: ipvs.AddService, Service: virtual}}
+	rips := slices.Collect(s.realServers())
+	slices.Reverse(rips)
+	for i, rip := range rips {
+		changes = append(changes, ipvs.Change{Op: ipvs.AddDestination, Service: virtual, Destination: ipvs.Destination{
+			RIP: netip.AddrPortFrom(rip, 80), Forwarding: s.forwarding, Weight: int32(1 + i%4),
+		}})
+	}
+	return changes
+}
+
+// establish enters connections: a SYN and an ACK from flows 0 to flows-1.
+func (p *plane) establish(ctx context.Context, d *driver, s service, flows int) error {
+	const few = 1 << 14 // half-open at a time: such give way to others when it gets crowded
+	for first := 0; first < flows; first += few {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for _, flags := range []tcpFlags{syn, ack} {
+			packets := stream{flags: flags, vip: s.vip, clients: establishedClients, flows: 1 << 30, last: uint32(first - 1)}
+			if _, err := d.send(p.Program(), &packets, 0, min(few, flows-first)); err != nil {
+				return fmt.Errorf("establish connections of %s: %w", s.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// reply sends a packet from the real server of each flow: the first looks up
+// the way to the client.
+func (p *plane) reply(d *driver, s service, flows int) error {
+	packets := stream{flags: ack, vip: s.vip, servers: s.rip, clients: establishedClients, flows: flows, last: uint32(flows - 1)}
+	if _, err := d.send(p.Program(), &packets, 0, flows); err != nil {
+		return fmt.Errorf("reply to connections of %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// flood sends SYNs of flows that are never seen again.
+func (p *plane) flood(d *driver, s service, packets int) error {
+	if _, err := d.send(p.Program(), s.newFlows(floodClients), 0, packets); err != nil {
+		return fmt.Errorf("flood %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// newFlows is SYNs, each of another flow.
+func (s service) newFlows(clients netip.Addr) *stream {
+	return &stream{flags: syn, vip: s.vip, clients: clients, flows: 1 << 30}
+}
+
+// Clients by what they do: their addresses are far enough apart that no flow
+// is met twice (2^30 flows have 2^18 addresses).
+var (
+	establishedClients = address(100, 64, 0, 0)
+	newClients         = address(100, 80, 0, 0)
+	floodClients       = address(100, 96, 0, 0)
+)

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// trial is one line of the report: packets of one kind to one program.
+type trial struct {
+	name    string
+	program *ebpf.Program
+	stream  *stream
+	packets int
+	plane   *plane // nil: a floor
+	verdict string // that all packets must reach
+	before  image  // of the plane, if packets change it
+
+	times []float64 // of rounds, in nanoseconds a packet
+}
+
+// measure sends a round's packets, a tenth of them to warm up.
+func (t *trial) measure(d *driver) error {
+	if t.plane == nil {
+		return t.send(d)
+	}
+	if t.before != nil {
+		t.plane.memory.restore(t.before)
+	}
+	before, err := t.counts()
+	if err != nil {
+		return err
+	}
+	if err := t.send(d); err != nil {
+		return err
+	}
+	after, err := t.counts()
+	if err != nil {
+		return err
+	}
+	return t.check(before, after)
+}
+
+// strays are how many packets in a hundred may reach another verdict: those of
+// connections that found no room when the table was filled.
+const strays = 1
+
+func (t *trial) check(before, after map[string]uint64) error {
+	var all uint64
+	for name := range after {
+		all += after[name] - before[name]
+	}
+	reached := after[t.verdict] - before[t.verdict]
+	if all < uint64(t.packets) || (all-reached)*100 > all*strays {
+		return fmt.Errorf("%d of %d packets came to verdict %s", reached, all, t.verdict)
+	}
+	return nil
+}
+
+func (t *trial) send(d *driver) error {
+	ns, err := d.send(t.program, t.stream, t.packets/10, t.packets)
+	if err != nil {
+		return err
+	}
+	t.times = append(t.times, ns)
+	return nil
+}
+
+// counts returns the plane's packets by verdict.
+func (t *trial) counts() (map[string]uint64, error) {
+	verdicts, err := t.plane.Verdicts()
+	if err != nil {
+		return nil, err
+	}
+	counts := make(map[string]uint64)
+	for _, v := range verdicts {
+		counts[v.Name] = v.Packets
+	}
+	return counts, nil
+}
