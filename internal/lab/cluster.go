@@ -71,10 +71,8 @@ type Cluster struct {
 	weights  []int // nil: round robin
 }
 
-const (
-	readyLimit = 15 * time.Second // for a director on a busy machine
-	patience   = 5 * time.Second  // from SIGTERM to SIGKILL
-)
+// patience is how long processes have to obey SIGTERM.
+const patience = 5 * time.Second
 
 // Build makes a cluster that balances by round robin. If it fails, or ctx
 // ends, nothing of the cluster is left.
@@ -221,82 +219,6 @@ func (c *Cluster) realserverArgs() []string {
 		return append(args, "--vip", vip.String(), "--director", dip.String())
 	}
 	return append(args, "--vip", vip.String())
-}
-
-// StartDirector starts the director and returns when it answers.
-func (c *Cluster) StartDirector(ctx context.Context) error {
-	args := []string{"director"}
-	for _, link := range c.topology.linksOf(director) {
-		args = append(args, "--interface", link)
-	}
-	if c.options.XDP != "auto" {
-		args = append(args, "--xdp", c.options.XDP)
-	}
-	c.announce(director, args...)
-	process, err := start(c.command(director, args...), c.logOf(director))
-	if err != nil {
-		return err
-	}
-	c.director = process
-	return process.awaitReady(ctx, readyLimit, func() error {
-		_, err := c.Lvsx(director, "status", "-o", "json")
-		return err
-	})
-}
-
-// KillDirector ends the director as a crash would.
-func (c *Cluster) KillDirector() error { return c.director.kill() }
-
-// DirectorXDP returns how the director's first link runs its program.
-func (c *Cluster) DirectorXDP() (host.XDPMode, error) {
-	var mode host.XDPMode
-	err := c.nodes[director].Do(func() error {
-		link, err := host.LinkByName(c.topology.linksOf(director)[0])
-		if err == nil && link.XDP == host.NoXDP {
-			err = fmt.Errorf("director runs, but no XDP program on its %s", link.Name)
-		}
-		mode = link.XDP
-		return err
-	})
-	return mode, err
-}
-
-func (c *Cluster) addService(context.Context) error {
-	if err := c.tell(director, "vip", "add", vip.String()+"/32", "--interface", "eth0"); err != nil {
-		return err
-	}
-	if err := c.tell(director, "ipvsadm", "-A", "-t", c.Service.String(), "-s", "rr"); err != nil {
-		return err
-	}
-	for _, s := range c.Servers {
-		if err := c.tell(director, "ipvsadm", "-a", "-t", c.Service.String(), "-r", c.destination(s), c.Method.forwarding().Option()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// SetWeights changes the service to weighted round robin. The weights are the
-// servers', in order; when there are fewer, they begin again.
-func (c *Cluster) SetWeights(weights []int) error {
-	if err := c.tell(director, "ipvsadm", "-E", "-t", c.Service.String(), "-s", "wrr"); err != nil {
-		return err
-	}
-	c.weights = weights
-	for i, s := range c.Servers {
-		weight := strconv.Itoa(c.weight(i))
-		err := c.tell(director, "ipvsadm", "-e", "-t", c.Service.String(), "-r", c.destination(s), c.Method.forwarding().Option(), "-w", weight)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *Cluster) weight(server int) int { return c.weights[server%len(c.weights)] }
-
-func (c *Cluster) destination(s Server) string {
-	return netip.AddrPortFrom(s.RIP, c.Method.port()).String()
 }
 
 func (c *Cluster) logOf(node string) string {

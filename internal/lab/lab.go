@@ -8,6 +8,7 @@
 //	topology.go  the three networks, drawn
 //	network.go   the same as namespaces and links
 //	cluster.go   what runs in them
+//	director.go  the director among it, and its service
 //	server.go    a real server's web server
 //	traffic.go   the client
 //	lab.go       one after the other, and away again
@@ -202,7 +203,9 @@ func (c *Cluster) sendShown(ctx context.Context, requests int, show *Screen) (Ro
 	defer stop()
 	started := time.Now()
 	round, err := c.Send(ctx, requests, func(done int) { show.count(c, done, requests) })
-	show.round(c, round, time.Since(started))
+	if round.Requests > 0 {
+		show.round(c, round, time.Since(started))
+	}
 	return round, err
 }
 
