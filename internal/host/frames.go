@@ -34,8 +34,8 @@ func AcceptFrames(name string) error {
 	})
 }
 
-// Traffic is what a link has received and sent since it was made. Bytes
-// include the link header.
+// Traffic is what a link has received and sent since it was made. Whether the
+// bytes include the link header is the driver's choice.
 type Traffic struct {
 	RxPackets, TxPackets, RxBytes, TxBytes uint64
 }

@@ -59,14 +59,8 @@ func (n *Namespace) forget() error {
 		return nil
 	}
 	return n.Do(func() error {
-		if err := removePins(); err != nil {
-			return err
-		}
 		state := filepath.Join(runDir, fmt.Sprintf("netns-%d", n.inode))
-		if err := os.RemoveAll(state); err != nil {
-			return fmt.Errorf("remove state of %s: %w", n.name, err)
-		}
-		return UnmountBPFFSIfOurs()
+		return errors.Join(removePins(), os.RemoveAll(state), UnmountBPFFSIfOurs())
 	})
 }
 
