@@ -170,7 +170,7 @@ static __always_inline int run(struct xdp_md *ctx, struct packet *pkt)
 		verdict = VERDICT_NO_ROOM;
 	if (verdict < VERDICT_MASQ_IN) {
 		action = XDP_PASS;
-	} else if (pkt->next.ifindex) {
+	} else if (verdict < VERDICT_DESTINATION_GONE && pkt->next.ifindex) {
 		action = transmit(ctx, &pkt->next);
 		if (action == XDP_DROP)
 			verdict = VERDICT_NO_PORT;
