@@ -294,9 +294,9 @@ static __always_inline __u32 worth(const struct conn *conn, __u32 life, __u32 no
 
 	if (phase_of(life) == PHASE_FREE)
 		return WORTH_FREE;
-	if (phase_of(life) != PHASE_LIVE)
+	if (phase_of(life) == PHASE_BUSY)
 		return WORTH_KEEPING;
-	if ((__s32)left <= 0)
+	if (phase_of(life) == PHASE_DEAD || (__s32)left <= 0)
 		return WORTH_EXPIRED;
 	if (left >= WORTH_CLOSED / 2)
 		return WORTH_KEEPING;

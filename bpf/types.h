@@ -195,8 +195,8 @@ struct stats {
  *
  * life holds phase (2 bits), state (6 bits) and generation (24 bits), changed
  * only by compare-and-swap: FREE -> BUSY (claimed by one writer) -> LIVE ->
- * DEAD (ageing marks) -> FREE (ageing, a tick later). A live entry that has
- * expired, or that must give way, goes to BUSY at once with a new generation;
+ * DEAD (ageing marks) -> FREE (ageing, a tick later). A dead entry, and a live
+ * one that has expired or must give way, may go to BUSY with a new generation;
  * readers therefore compare life again after reading the rest.
  */
 struct conn {
