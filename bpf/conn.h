@@ -130,8 +130,9 @@ static __always_inline int match(struct conn *conn, const struct flow *flow,
 	found->conn = conn;
 	found->dest = dest;
 	found->life = READ_ONCE(conn->life);
-	/* Taken over while it was read: what was read may be another's. */
-	return generation_of(found->life) == generation_of(life);
+	/* Taken over or marked dead while it was read: what was read may be another's. */
+	return generation_of(found->life) == generation_of(life) &&
+	       phase_of(found->life) == PHASE_LIVE;
 }
 
 static __always_inline struct place place_of_flow(const struct flow *flow, enum direction direction)
