@@ -41,7 +41,7 @@ static __always_inline struct ports *parse_quote(const struct packet *pkt, struc
 	if (quoted->frag_off & bpf_htons(IP_OFFSET))
 		return NULL;
 	ports = (void *)quoted + quoted->ihl * 4;
-	if ((void *)(ports + 1) > pkt->end)
+	if ((void *)(ports + 1) > pkt->end || (void *)(ports + 1) - (void *)pkt->ip > pkt->length)
 		return NULL;
 	flow->src = from_ipv4(quoted->daddr);
 	flow->dst = from_ipv4(quoted->saddr);
@@ -229,6 +229,8 @@ static __noinline enum verdict relate(struct xdp_md *ctx, struct packet *pkt)
 		return VERDICT_UNRELATED;
 	if (!is_for_us(find_interface(ctx->ingress_ifindex), ctx->ingress_ifindex, pkt->eth))
 		return VERDICT_OTHER_HOST;
+	if (is_martian(pkt->ip->saddr, pkt->ip->daddr))
+		return VERDICT_MARTIAN;
 	if (quoted->protocol == IPPROTO_IPIP)
 		return relate_tunnel(ctx, pkt, quoted);
 
