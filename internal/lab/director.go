@@ -12,8 +12,8 @@ import (
 	"github.com/lvsx/lvsx/internal/host"
 )
 
-// readyLimit is how long a director may take to answer on a busy machine.
-const readyLimit = 15 * time.Second
+// readyLimit is generous: a verifier on an emulated machine takes half of it.
+const readyLimit = 60 * time.Second
 
 // StartDirector starts the director and returns when it answers.
 func (c *Cluster) StartDirector(ctx context.Context) error {
