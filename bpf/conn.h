@@ -231,11 +231,16 @@ static __always_inline void account_end(__u32 dest, enum state state)
 		__sync_fetch_and_add(&load->active, -1);
 }
 
-/* end makes the connection's time be over: it is found no more, and its place is free to take. */
-static __always_inline void end(const struct found *found, __u32 now)
+/* end takes a connection out of the table and out of its destination's count. */
+static __always_inline void end(const struct found *found)
 {
-	if (generation_of(READ_ONCE(found->conn->life)) == generation_of(found->life))
-		found->conn->expires = now;
+	__u32 life = READ_ONCE(found->conn->life);
+	__u32 dead = make_life(generation_of(life), STATE_NONE, PHASE_DEAD);
+
+	if (phase_of(life) != PHASE_LIVE || generation_of(life) != generation_of(found->life))
+		return;
+	if (__sync_val_compare_and_swap(&found->conn->life, life, dead) == life)
+		account_end(found->dest, state_of(life));
 }
 
 /*
@@ -391,7 +396,7 @@ static __always_inline int new_conn(const struct place *place, const struct pack
 	__sync_lock_test_and_set(&conn->life, found->life);
 
 	if (find_anywhere(&pkt->flow, REQUEST, now, &other) && other.conn != conn) {
-		end(found, now);
+		end(found);
 		*found = other;
 	}
 	return 1;

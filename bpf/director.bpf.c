@@ -69,8 +69,10 @@ static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt
 	return forward_reply(ctx, pkt, found->conn, from);
 }
 
-/* admit chooses a destination for a request without a connection. VERDICT_COUNT: found is its new
- * one. */
+/*
+ * admit chooses a destination for a request without a connection, or for one
+ * that ends the closed connection in found. VERDICT_COUNT: the new one is there.
+ */
 static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
 				     const struct place *place, struct found *found)
 {
@@ -86,6 +88,9 @@ static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
 		return VERDICT_NO_CONNECTION;
 
 	key = schedule(*service);
+	if (found->conn) /* its choice of server still counts what it ends (kernel: a timer does
+			    that) */
+		end(found);
 	dest = bpf_map_lookup_elem(&dests, &key);
 	if (key == DEST_NONE || !dest)
 		return VERDICT_NO_DESTINATION;
@@ -135,11 +140,9 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 
 	place = place_of_flow(&pkt->flow, REQUEST);
 	known = find_conn(&place, &pkt->flow, REQUEST, pkt->moment.now, &found);
-	if (known && is_reuse(pkt, &found)) {
-		end(&found, pkt->moment.now);
-		known = 0;
-	}
-	if (!known) {
+	if (!known)
+		found.conn = NULL;
+	if (!known || is_reuse(pkt, &found)) {
 		verdict = admit(ctx, pkt, &place, &found);
 		if (verdict != VERDICT_COUNT)
 			return verdict;

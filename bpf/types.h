@@ -31,6 +31,12 @@ enum scheduler {
 	SCHEDULER_NONE,
 	SCHEDULER_RR,
 	SCHEDULER_WRR,
+	SCHEDULER_LC,
+	SCHEDULER_WLC,
+	SCHEDULER_SED,
+	SCHEDULER_NQ,
+	SCHEDULER_FO,
+	SCHEDULER_OVF,
 };
 
 /* include/net/ip_vs.h: IP_VS_TCP_S_*; UDP has the one state STATE_UDP. */

@@ -137,6 +137,12 @@ const (
 	directorSchedulerSCHEDULER_NONE directorScheduler = 0
 	directorSchedulerSCHEDULER_RR   directorScheduler = 1
 	directorSchedulerSCHEDULER_WRR  directorScheduler = 2
+	directorSchedulerSCHEDULER_LC   directorScheduler = 3
+	directorSchedulerSCHEDULER_WLC  directorScheduler = 4
+	directorSchedulerSCHEDULER_SED  directorScheduler = 5
+	directorSchedulerSCHEDULER_NQ   directorScheduler = 6
+	directorSchedulerSCHEDULER_FO   directorScheduler = 7
+	directorSchedulerSCHEDULER_OVF  directorScheduler = 8
 )
 
 type directorScratch struct {

@@ -31,7 +31,7 @@ type traceStep struct {
 	Sport, Dport uint16
 	Server       *string
 	Reply        string
-	How          string
+	How, Flags   string
 	Args, Stdout string
 	Seconds      int
 }
@@ -39,28 +39,64 @@ type traceStep struct {
 // tracesNotBuilt are the traces that need what is not built yet. One that comes
 // right fails the test, so that the list stays true.
 var tracesNotBuilt = map[string]string{
-	"rr-fwmark-and-tcp":             "services of firewall marks",
-	"rr-fwmark-ops":                 "services of firewall marks",
-	"rr-fwmark-persistent":          "services of firewall marks",
-	"rr-fwmark-plain":               "services of firewall marks",
-	"rr-nonpersistent-80-and-port0": "persistence",
-	"rr-persistent":                 "persistence",
-	"rr-persistent-delete":          "persistence",
-	"rr-persistent-expiry":          "persistence, and timeouts that are set",
-	"rr-persistent-port0-nat":       "persistence",
-	"rr-persistent-quiesce":         "persistence",
-	"rr-persistent6-mask64":         "persistence and IPv6",
-	"rr-tcp-local-server":           "local delivery to another address or port than the VIP's",
-	"rr-tcp-local-server-addr":      "local delivery to another address or port than the VIP's",
-	"rr-thresholds-one":             "connection thresholds",
-	"rr-udp-ops-same-flow":          "one-packet scheduling",
-	"rr-udp-ops-w123":               "one-packet scheduling",
-	"wrr-persistent":                "persistence",
-	"wrr-persistent-mask24":         "persistence",
-	"wrr-tcp6-mixed-w123":           "IPv6",
-	"wrr-thresholds-one":            "connection thresholds",
-	"wrr-udp-ops-same-flow":         "one-packet scheduling",
-	"wrr-udp-ops-w123":              "one-packet scheduling",
+	"fo-tcp6-mixed-w123":              "IPv6",
+	"fo-thresholds":                   "connection thresholds",
+	"fo-udp-ops-w123":                 "one-packet scheduling",
+	"lc-persistent-mask24":            "persistence",
+	"lc-tcp6-mixed-w123":              "IPv6",
+	"lc-thresholds":                   "connection thresholds",
+	"lc-udp-ops-same-flow":            "one-packet scheduling",
+	"nq-persistent":                   "persistence",
+	"nq-persistent-mask24":            "persistence",
+	"nq-tcp6-mixed-w123":              "IPv6",
+	"nq-thresholds-one":               "connection thresholds",
+	"nq-udp-ops-same-flow":            "one-packet scheduling",
+	"ovf-persistent":                  "persistence",
+	"ovf-thresholds-one":              "connection thresholds",
+	"rr-fwmark-and-tcp":               "services of firewall marks",
+	"rr-fwmark-ops":                   "services of firewall marks",
+	"rr-fwmark-persistent":            "services of firewall marks",
+	"rr-fwmark-plain":                 "services of firewall marks",
+	"rr-nonpersistent-80-and-port0":   "persistence",
+	"rr-persistent":                   "persistence",
+	"rr-persistent-delete":            "persistence",
+	"rr-persistent-expiry":            "persistence, and timeouts that are set",
+	"rr-persistent-port0-nat":         "persistence",
+	"rr-persistent-quiesce":           "persistence",
+	"rr-persistent6-mask64":           "persistence and IPv6",
+	"rr-tcp-local-server":             "local delivery to another address or port than the VIP's",
+	"rr-tcp-local-server-addr":        "local delivery to another address or port than the VIP's",
+	"rr-thresholds-one":               "connection thresholds",
+	"rr-udp-ops-same-flow":            "one-packet scheduling",
+	"rr-udp-ops-w123":                 "one-packet scheduling",
+	"sed-persistent":                  "persistence",
+	"sed-persistent-mask24":           "persistence",
+	"sed-tcp6-mixed-w123":             "IPv6",
+	"sed-thresholds-one":              "connection thresholds",
+	"sed-udp-ops-same-flow":           "one-packet scheduling",
+	"sed-udp-ops-w123":                "one-packet scheduling",
+	"wlc-fwmark-dest-port":            "services of firewall marks",
+	"wlc-fwmark-ops":                  "services of firewall marks",
+	"wlc-fwmark-persistent-mask16-dr": "services of firewall marks",
+	"wlc-fwmark-plain":                "services of firewall marks",
+	"wlc-nonpersistent-80-and-port0":  "persistence",
+	"wlc-ops-persistent":              "one-packet scheduling",
+	"wlc-persistent-delete":           "persistence",
+	"wlc-persistent-expiry":           "persistence",
+	"wlc-persistent-port0-and-80":     "persistence",
+	"wlc-persistent-port0-dr":         "persistence",
+	"wlc-persistent-port0-nat":        "persistence",
+	"wlc-persistent6-mask64":          "persistence and IPv6",
+	"wlc-reuse-port-mode0":            "conn_reuse_mode",
+	"wlc-thresholds":                  "connection thresholds",
+	"wlc-udp-ops-same-flow":           "one-packet scheduling",
+	"wlc-udp-ops-w123":                "one-packet scheduling",
+	"wrr-persistent":                  "persistence",
+	"wrr-persistent-mask24":           "persistence",
+	"wrr-tcp6-mixed-w123":             "IPv6",
+	"wrr-thresholds-one":              "connection thresholds",
+	"wrr-udp-ops-same-flow":           "one-packet scheduling",
+	"wrr-udp-ops-w123":                "one-packet scheduling",
 }
 
 func TestSchedulingTraces(t *testing.T) {
@@ -139,6 +175,8 @@ func (p *player) play(s traceStep) string {
 	switch s.Op {
 	case "open", "syn", "udp":
 		return p.open(s)
+	case "tcp-flags":
+		return p.sendFlags(s)
 	case "data":
 		f := p.flows[s.ID]
 		return p.expect(s, f, p.send(clientMAC, tcp(f.client, f.vip, "PA", 'x')))
@@ -174,6 +212,22 @@ func (p *player) open(s traceStep) string {
 		return ""
 	}
 	return p.exchange(f, "<SA", ">A")
+}
+
+// sendFlags sends one segment with those flags.
+func (p *player) sendFlags(s traceStep) string {
+	f := playedFlow{client: netip.AddrPortFrom(s.Src, s.Sport), vip: netip.AddrPortFrom(s.Dst, s.Dport)}
+	var flags string
+	for name := range strings.SplitSeq(s.Flags, "-") {
+		if name != "none" {
+			flags += strings.ToUpper(name[:1])
+		}
+	}
+	o := p.send(clientMAC, tcp(f.client, f.vip, flags))
+	if strings.Contains(flags, "R") && o.action == xdpPass && s.Reply == "none" {
+		return "" // nobody answers a reset
+	}
+	return p.expect(s, f, o)
 }
 
 // closeFlow ends a connection. With DR and TUN the director sees only what the

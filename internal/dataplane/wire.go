@@ -54,6 +54,12 @@ func fromStats(s directorStats) ipvs.Stats {
 var schedulers = map[string]directorScheduler{
 	"rr":  directorSchedulerSCHEDULER_RR,
 	"wrr": directorSchedulerSCHEDULER_WRR,
+	"lc":  directorSchedulerSCHEDULER_LC,
+	"wlc": directorSchedulerSCHEDULER_WLC,
+	"sed": directorSchedulerSCHEDULER_SED,
+	"nq":  directorSchedulerSCHEDULER_NQ,
+	"fo":  directorSchedulerSCHEDULER_FO,
+	"ovf": directorSchedulerSCHEDULER_OVF,
 }
 
 func fromScheduler(s directorScheduler) string {
