@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -191,14 +192,32 @@ func (d *Director) apply(c ipvs.Change, alone bool) error {
 		return err
 	}
 	if c.Op == ipvs.AddDestination {
-		d.mu.Lock()
-		d.ways.find(c.Destination.RIP.Addr(), alone)
-		d.mu.Unlock()
+		if err := d.prepare(c, alone); err != nil {
+			return err
+		}
 	}
 	if err := d.plane.Apply(c); err != nil {
 		return err
 	}
 	d.options.Log.Info("applied", "change", c.String())
+	return nil
+}
+
+// prepare looks at where a new destination is before it is added. The kernel
+// refuses this host's broadcast addresses, but only after all else was found
+// good (ip_vs_ctl.c: ip_vs_new_dest).
+func (d *Director) prepare(c ipvs.Change, alone bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	rip := c.Destination.RIP.Addr()
+	if d.ways.isBroadcast(rip) {
+		table := d.plane.Table()
+		if err := table.Apply(c); err != nil {
+			return err
+		}
+		return &ipvs.Refusal{Op: c.Op, Errno: syscall.EINVAL}
+	}
+	d.ways.find(rip, alone)
 	return nil
 }
 

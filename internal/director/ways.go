@@ -23,6 +23,7 @@ import (
 type ways struct {
 	plane *dataplane.Dataplane
 	links []host.Link
+	nets  []netip.Prefix // of this host's addresses
 	known map[netip.Addr]way
 	asked time.Time // when all neighbours were asked last
 	reset time.Time // when what paths can carry was forgotten last
@@ -50,6 +51,9 @@ func (w *ways) init(plane *dataplane.Dataplane) {
 // update resolves all real servers anew and tells the datapath what changed.
 func (w *ways) update(links []host.Link) {
 	w.links = links
+	if nets, err := host.AllAddresses(); err == nil {
+		w.nets = nets
+	}
 	neighbours := make(map[int]map[netip.Addr]net.HardwareAddr)
 	rips := w.plane.RealServers()
 	for rip := range w.known {
@@ -60,6 +64,15 @@ func (w *ways) update(links []host.Link) {
 	for _, rip := range rips {
 		w.set(rip, w.resolve(rip, neighbours))
 	}
+}
+
+// isBroadcast tells whether an address reaches everybody on one of this host's
+// networks.
+func (w *ways) isBroadcast(a netip.Addr) bool {
+	return slices.ContainsFunc(w.nets, func(n netip.Prefix) bool {
+		const pairBits = 31 // RFC 3021: such networks have no broadcast address
+		return a.Is4() && n.Addr().Is4() && n.Bits() < pairBits && n.Contains(a) && !n.Contains(a.Next())
+	})
 }
 
 func (w *ways) set(rip netip.Addr, found way) {
