@@ -104,15 +104,19 @@ const agePasses = 32
 func (d *Dataplane) Age() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	total := len(d.buckets.at)
+	d.age(min(total, total/agePasses+1))
+}
+
+func (d *Dataplane) age(buckets int) {
 	now := d.clock.now()
-	total := uint32(len(d.buckets.at))
-	for range min(total, total/agePasses+1) {
+	for range buckets {
 		for i := range d.buckets.at[d.aged].Conns {
 			entry := &d.buckets.at[d.aged].Conns[i]
 			d.mark(entry, now)
 			bury(entry)
 		}
-		d.aged = (d.aged + 1) % total
+		d.aged = (d.aged + 1) % uint32(len(d.buckets.at))
 	}
 }
 
