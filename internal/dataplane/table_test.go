@@ -88,3 +88,91 @@ func (b *bench) conns() (conns []ipvs.Conn) {
 	}
 	return conns
 }
+
+// An established connection is never lost to others, and whoever finds no room
+// is counted.
+func TestFullTableKeepsConnections(t *testing.T) {
+	b := newBenchOf(t, 512, "-A -t 10.0.0.80:80 -s rr", "-a -t 10.0.0.80:80 -r 192.168.1.11 -g")
+	var kept []netip.AddrPort
+	full := uint64(0)
+	before := b.verdicts()["table-full"]
+	for n := range 2000 {
+		c := clientNumber(n)
+		switch o := b.send(clientMAC, tcp(c, vip, "S")); o.verdict {
+		case "route":
+			b.send(clientMAC, tcp(c, vip, "A"))
+			kept = append(kept, c)
+		case "table-full":
+			full++
+		default:
+			t.Fatalf("connection %d: %s", n, o.verdict)
+		}
+	}
+	if got := b.verdicts()["table-full"] - before; got != full || full == 0 {
+		t.Errorf("table-full counts %d, want %d", got, full)
+	}
+	if len(kept) < 512 {
+		t.Errorf("room for %d connections, want 512", len(kept))
+	}
+	for _, c := range kept {
+		if o := b.send(clientMAC, tcp(c, vip, "A")); o.verdict != "route" || o.state != "ESTABLISHED" {
+			t.Fatalf("%s was lost: %s", c, o.verdict)
+		}
+	}
+	b.checkLoads()
+}
+
+// A flood of SYNs twice the table's size: connections stay, and nearly every
+// honest client still gets in.
+func TestFlood(t *testing.T) {
+	const room, honest = 8192, 1000
+	b := newBenchOf(t, room, "-A -t 10.0.0.80:80 -s rr", "-a -t 10.0.0.80:80 -r 192.168.1.11 -m", "-a -t 10.0.0.80:80 -r 192.168.1.12 -m")
+	p := player{bench: b, forward: "nat", flows: make(map[int]playedFlow)}
+	open := func(n int) playedFlow {
+		c := clientNumber(n)
+		return playedFlow{c, vip, netip.MustParseAddrPort(p.server(b.send(clientMAC, tcp(c, vip, "S"))))}
+	}
+	var live []playedFlow
+	for n := range 1000 {
+		f := open(n)
+		if wrong := p.exchange(f, "<SA", ">A"); wrong != "" {
+			t.Fatal(wrong)
+		}
+		live = append(live, f)
+	}
+	// 100 000 packets a second, and a handshake takes 100 of them.
+	waiting, lost := []playedFlow{}, 0
+	for n := range 2 * room {
+		if o := b.send(clientMAC, tcp(clientNumber(100000+n), vip, "S")); o.verdict != "masq-in" && o.verdict != "table-full" {
+			t.Fatalf("flood: %s", o.verdict)
+		}
+		if n%(100000/ticksPerSecond) == 0 {
+			b.at(b.now + 1)
+		}
+		if n%(2*room/honest) != 0 {
+			continue
+		}
+		c := clientNumber(50000 + n)
+		if o := b.send(clientMAC, tcp(c, vip, "S")); o.verdict == "masq-in" {
+			waiting = append(waiting, playedFlow{c, vip, netip.MustParseAddrPort(p.server(o))})
+		} else {
+			lost++
+		}
+		if len(waiting) > 100*honest/(2*room) {
+			if p.exchange(waiting[0], "<SA", ">A", "<A") != "" {
+				lost++
+			}
+			waiting = waiting[1:]
+		}
+	}
+	for _, f := range live {
+		if wrong := p.exchange(f, ">A", "<A"); wrong != "" {
+			t.Errorf("a connection was lost: %s", wrong)
+		}
+	}
+	if lost > honest/100 {
+		t.Errorf("%d of %d honest handshakes failed", lost, honest)
+	}
+	t.Logf("%d of %d honest handshakes failed", lost, honest)
+	b.checkLoads()
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// pick opens a connection and returns the last octet of the server it got, 0 for
+// none.
+func (b *bench) pick(n int) int {
+	b.t.Helper()
+	o := b.send(clientMAC, tcp(clientNumber(n), vip, "S"))
+	switch o.verdict {
+	case "route":
+		return int(o.mac[5]/16*10 + o.mac[5]%16)
+	case "no-destination":
+		return 0
+	}
+	b.t.Fatalf("connection %d: %s", n, o.verdict)
+	return 0
+}
+
+// Sequences of the kernel's own scheduler code, run by itself. Destination N is
+// 10.0.0.N.
+func TestChoiceVectors(t *testing.T) {
+	const (
+		add    = "-a -t 10.0.0.80:80 -r 10.0.0.%d:80 -g -w %d"
+		edit   = "-e -t 10.0.0.80:80 -r 10.0.0.%d:80 -g -w %d"
+		remove = "-d -t 10.0.0.80:80 -r 10.0.0.%d:80"
+	)
+	type step struct {
+		lines []string
+		picks string
+	}
+	three := func(w1, w2, w3 int) []string {
+		return []string{fmt.Sprintf(add, 1, w1), fmt.Sprintf(add, 2, w2), fmt.Sprintf(add, 3, w3)}
+	}
+	for name, test := range map[string]struct {
+		scheduler string
+		steps     []step
+	}{
+		"equal": {"rr", []step{
+			{three(1, 1, 1), "3 2 1 3 2 1 3"},
+			{[]string{fmt.Sprintf(edit, 2, 0)}, "1 3 1 3 1"},
+			{[]string{fmt.Sprintf(edit, 2, 1), fmt.Sprintf(remove, 1)}, "3 2 3 2 3"},
+			{[]string{fmt.Sprintf(add, 4, 1)}, "2 4 3 2 4 3 2"},
+		}},
+		"growing": {"rr", []step{
+			{[]string{fmt.Sprintf(add, 1, 1)}, "1 1"},
+			{[]string{fmt.Sprintf(add, 2, 1)}, "2 1 2"},
+			{[]string{fmt.Sprintf(add, 3, 1)}, "1 3 2 1 3"},
+		}},
+		"4/3/2": {"wrr", []step{{three(4, 3, 2), "3 2 1 1 2 1 3 2 1 3 2 1 1 2 1 3 2 1 3 2"}}},
+		"100/200/300": {"wrr", []step{
+			{three(100, 200, 300), "3 2 1 3 3 2 3 2 1 3 3 2 3 2"},
+			{[]string{fmt.Sprintf(edit, 3, 0)}, "2 1 2 2 1 2 2 1"},
+			{[]string{fmt.Sprintf(edit, 3, 300)}, "3 2 1 3 3 2 3 2"},
+		}},
+		"1/1/5": {"wrr", []step{{three(1, 1, 5), "3 2 1 3 3 3 3 3 2 1 3 3 3 3 3 2"}}},
+	} {
+		t.Run(test.scheduler+" "+name, func(t *testing.T) {
+			b := newBench(t, "-A -t 10.0.0.80:80 -s "+test.scheduler)
+			n := 0
+			for i, s := range test.steps {
+				b.apply(s.lines...)
+				var picks []string
+				for range strings.Fields(s.picks) {
+					picks = append(picks, fmt.Sprint(b.pick(n)))
+					n++
+				}
+				if got := strings.Join(picks, " "); got != s.picks {
+					t.Fatalf("part %d: %s, want %s", i, got, s.picks)
+				}
+			}
+		})
+	}
+}
+
+// model is the kernel's rr and wrr with its list and pointers, as
+// net/netfilter/ipvs/ip_vs_rr.c and ip_vs_wrr.c have them.
+type model struct {
+	wrr     bool
+	list    []modelDest // newest first
+	current int         // the destination picked last; 0: the head of the list
+	cw      int         // wrr's current weight
+	mw, di  int
+}
+
+type modelDest struct{ id, weight int }
+
+func (m *model) at(id int) int {
+	return slices.IndexFunc(m.list, func(d modelDest) bool { return d.id == id })
+}
+
+func (m *model) measure() {
+	m.di, m.mw = 0, 0
+	for _, d := range m.list {
+		a, b := m.di, d.weight
+		for b > 0 {
+			a, b = b, a%b
+		}
+		m.di, m.mw = a, max(m.mw, d.weight)
+	}
+	m.di = max(m.di, 1)
+	m.mw -= m.di - 1
+}
+
+func (m *model) init(wrr bool) {
+	m.wrr, m.current = wrr, 0
+	m.measure()
+	m.cw = m.mw
+}
+
+// changed is ip_vs_wrr_dest_changed().
+func (m *model) changed() {
+	m.measure()
+	if !m.wrr {
+		return
+	}
+	m.current = 0
+	if m.cw > m.mw || m.cw == 0 {
+		m.cw = m.mw
+	} else if m.di > 1 {
+		m.cw = m.cw/m.di*m.di + 1
+	}
+}
+
+func (m *model) add(id, weight int) {
+	m.list = slices.Insert(m.list, 0, modelDest{id, weight})
+	m.changed()
+}
+
+func (m *model) edit(id, weight int) {
+	m.list[m.at(id)].weight = weight
+	m.changed()
+}
+
+func (m *model) remove(id int) {
+	i := m.at(id)
+	if m.current == id { // ip_vs_rr_del_dest()
+		m.current = 0
+		if i > 0 {
+			m.current = m.list[i-1].id
+		}
+	}
+	m.list = slices.Delete(m.list, i, i+1)
+	m.changed()
+}
+
+func (m *model) pick() int {
+	if m.wrr {
+		return m.pickWRR()
+	}
+	start := m.at(m.current) + 1
+	for i := range m.list {
+		if d := m.list[(start+i)%len(m.list)]; d.weight > 0 {
+			m.current = d.id
+			return d.id
+		}
+	}
+	return 0
+}
+
+func (m *model) pickWRR() int {
+	if m.mw <= 0 {
+		return 0
+	}
+	for range 3 * (m.mw + 1) {
+		for i := m.at(m.current) + 1; i < len(m.list); i++ {
+			if d := m.list[i]; d.weight >= m.cw {
+				m.current = d.id
+				return d.id
+			}
+		}
+		m.current = 0
+		if m.cw -= m.di; m.cw <= 0 {
+			m.cw = m.mw
+		}
+	}
+	return 0
+}
+
+// Any changes in any order leave the datapath's choices the kernel's.
+func TestChoicesOfModel(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for round := range 20 {
+		wrr := round%2 == 1
+		b := newBench(t, "-A -t 10.0.0.80:80 -s "+schedulerName(wrr))
+		m := &model{}
+		m.init(wrr)
+		n, next := 0, 1
+		var story []string
+		run := func(line string) {
+			t.Helper()
+			story = append(story, line)
+			b.apply(line)
+		}
+		for range 60 {
+			weight := []int{0, 1, 1, 2, 3, 4, 6, 10}[random.IntN(8)]
+			switch what := random.IntN(10); {
+			case what < 3 && next < 99:
+				run(fmt.Sprintf("-a -t 10.0.0.80:80 -r 10.0.0.%d:80 -g -w %d", next, weight))
+				m.add(next, weight)
+				next++
+			case what < 5 && len(m.list) > 0:
+				id := m.list[random.IntN(len(m.list))].id
+				run(fmt.Sprintf("-e -t 10.0.0.80:80 -r 10.0.0.%d:80 -g -w %d", id, weight))
+				m.edit(id, weight)
+			case what < 6 && len(m.list) > 0:
+				id := m.list[random.IntN(len(m.list))].id
+				run(fmt.Sprintf("-d -t 10.0.0.80:80 -r 10.0.0.%d:80", id))
+				m.remove(id)
+			case what == 6 && random.IntN(4) == 0:
+				wrr = !wrr
+				run("-E -t 10.0.0.80:80 -s " + schedulerName(wrr))
+				m.init(wrr)
+			}
+			for range random.IntN(12) {
+				want, got := m.pick(), b.pick(n)
+				n++
+				if got != want {
+					t.Fatalf("pick %d is %d, want %d, after\n%s", n, got, want, strings.Join(story, "\n"))
+				}
+			}
+		}
+	}
+}
+
+func schedulerName(wrr bool) string {
+	if wrr {
+		return "wrr"
+	}
+	return "rr"
+}
