@@ -84,7 +84,10 @@ func (d *Director) open() error {
 		d.plane, err = dataplane.Open(dataplane.Config{
 			PinDir: dir, Namespace: cookie, Connections: d.options.Connections,
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		return dataplane.RemoveStalePins(dir)
 	})
 	if err != nil {
 		return err
