@@ -5,6 +5,8 @@ package lvsx_test
 import (
 	"go/parser"
 	"go/token"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -91,3 +93,25 @@ func explained(text string) (names []string) {
 	}
 	return names
 }
+
+// TestPagesExist follows links between pages, and the names of pages in code.
+func TestPagesExist(t *testing.T) {
+	for _, file := range files(t, ".md", ".go", ".c", ".h") {
+		text := string(read(t, file))
+		for _, match := range pageName.FindAllString(text, -1) {
+			if _, err := os.Stat(match); err != nil {
+				t.Errorf("%s names %s: %v", file, match, err)
+			}
+		}
+		for _, match := range pageLink.FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), match[1])); err != nil {
+				t.Errorf("%s links to %s: %v", file, match[1], err)
+			}
+		}
+	}
+}
+
+var (
+	pageName = regexp.MustCompile(`\bdocs/[\w-]+\.md`)
+	pageLink = regexp.MustCompile(`\]\(([\w./-]+\.md)`)
+)
