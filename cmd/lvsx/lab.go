@@ -26,8 +26,9 @@ func newLabCommand() *cobra.Command {
 	var method string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "lab [--method nat|tun|dr|all] [--servers N] [--requests N] [--weights W,W,...] [--json] [--keep]",
-		Short: "Show the three forwarding methods at work, in namespaces that vanish again",
+		Use:                   "lab [--method nat|tun|dr|all] [--servers N] [--requests N] [--weights W,W,...] [--json] [--keep]",
+		DisableFlagsInUseLine: true,
+		Short:                 "Show the three forwarding methods at work, in namespaces that vanish again",
 		Long: `Build a small network of namespaces for each forwarding method, run directors
 and real servers in them, send real HTTP requests and show who answered them and
 what went through the director. Nothing of this machine's own network is
@@ -49,12 +50,12 @@ touched, and nothing stays behind unless --keep says so.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&method, "method", "all", "forwarding `method`: nat, tun, dr or all")
-	flags.IntVar(&plan.Servers, "servers", 3, "real servers of each method")
-	flags.IntVar(&plan.Requests, "requests", 300, "requests to each method")
-	flags.IntSliceVar(&plan.Weights, "weights", nil, "schedule all requests by wrr with these `weights` of rs1, rs2, ... (default: rr, then a short round of wrr)")
-	flags.StringVar(&plan.XDP, "xdp", "auto", "how directors attach: auto, native or generic")
+	flags.IntVar(&plan.Servers, "servers", 3, "give each method `N` real servers")
+	flags.IntVar(&plan.Requests, "requests", 300, "send `N` requests to each method")
+	flags.IntSliceVar(&plan.Weights, "weights", nil, "schedule all requests by wrr, rs1 having the first `weight` and so on (default: rr, then a short round of wrr)")
+	flags.StringVar(&plan.XDP, "xdp", "auto", "`mode` in which directors attach: auto, native or generic")
 	flags.BoolVar(&asJSON, "json", false, "print the result as JSON; progress goes to standard error")
-	flags.BoolVar(&plan.Keep, "keep", false, "leave all standing, to be removed by `lvsx lab down`")
+	flags.BoolVar(&plan.Keep, "keep", false, "leave all standing, to be removed by lvsx lab down")
 	name := cmd.PersistentFlags()
 	name.StringVar(&plan.Name, "name", "lab", "tells labs on one machine apart")
 	_ = name.MarkHidden("name")
