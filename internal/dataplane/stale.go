@@ -13,20 +13,21 @@ import (
 
 // RemoveStalePins removes the pin directories beside dir whose interfaces are
 // all gone: a director was killed there, and then its network namespace
-// vanished. Nothing is ever forwarded by them again.
-func RemoveStalePins(dir string) error {
+// vanished. Nothing is ever forwarded by them again. It returns their names.
+func RemoveStalePins(dir string) (removed []string, err error) {
 	entries, err := os.ReadDir(filepath.Dir(dir))
 	if err != nil {
-		return fmt.Errorf("look for stale pins: %w", err)
+		return nil, fmt.Errorf("look for stale pins: %w", err)
 	}
 	var errs []error
 	for _, entry := range entries {
 		other := filepath.Join(filepath.Dir(dir), entry.Name())
 		if other != dir && entry.IsDir() && isStale(other) {
 			errs = append(errs, RemovePins(other))
+			removed = append(removed, entry.Name())
 		}
 	}
-	return errors.Join(errs...)
+	return removed, errors.Join(errs...)
 }
 
 // isStale is sure of it: what cannot be read is left alone.

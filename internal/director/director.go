@@ -87,7 +87,8 @@ func (d *Director) open() error {
 		if err != nil {
 			return err
 		}
-		return dataplane.RemoveStalePins(dir)
+		stale, err := dataplane.RemoveStalePins(dir)
+		return errors.Join(err, removeStaleState(d.stateDir, stale))
 	})
 	if err != nil {
 		return err

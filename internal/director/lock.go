@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lvsx/lvsx/internal/control"
 )
 
 // ErrRunning is why a second director does not start.
@@ -51,10 +53,23 @@ func holder(file *os.File) string {
 	return fmt.Sprintf(" (process %s)", strings.TrimSpace(string(pid)))
 }
 
+// removeStaleState removes what killed directors left of namespaces that are
+// gone. State directories have the names of pin directories.
+func removeStaleState(stateDir string, names []string) error {
+	var errs []error
+	for _, name := range names {
+		dir := filepath.Join(filepath.Dir(stateDir), name)
+		errs = append(errs, removeFiles(dir))
+		// What others keep there is theirs.
+		_ = os.Remove(dir)
+	}
+	return errors.Join(errs...)
+}
+
 // removeFiles removes what a director keeps in the state directory.
 func removeFiles(stateDir string) error {
 	var errs []error
-	for _, name := range []string{lockFile, receiveOffloadFile} {
+	for _, name := range []string{lockFile, receiveOffloadFile, filepath.Base(control.SocketPath(""))} {
 		if err := os.Remove(filepath.Join(stateDir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("remove state: %w", err))
 		}
