@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/lvsx/lvsx/internal/host"
+)
+
+// pinDir is a directory on a BPF file system that nobody else sees: the thread
+// and its mounts end with the test.
+func pinDir(t *testing.T) string {
+	t.Helper()
+	enterNamespace(t)
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("lvsx", dir, "bpf", 0, "mode=0700"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return filepath.Join(dir, "pins")
+}
+
+// openPinned is one life of a director, with the clock at the tick given.
+func openPinned(t *testing.T, config Config, now uint32) *bench {
+	t.Helper()
+	config.program = directorProgDirectorAt
+	config.Connections = 4096
+	d, err := Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := prepare(t, d, nil)
+	b.at(now)
+	return b
+}
+
+func (b *bench) close() {
+	b.t.Helper()
+	if err := b.Close(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// shown is all that a user sees.
+func (b *bench) shown() string {
+	var out strings.Builder
+	for _, args := range []string{"-S -n", "-L -n --nosort", "-L -n --stats", "-L -n -c"} {
+		fmt.Fprintf(&out, "ipvsadm %s\n%s", args, b.ipvsadm(args))
+	}
+	return out.String()
+}
+
+// The next director goes on where the last one stopped, whatever that was.
+func TestAdopt(t *testing.T) {
+	config := Config{PinDir: pinDir(t), Namespace: 7}
+	setup := []string{
+		"-A -t 10.0.0.80:80 -s rr",
+		"-a -t 10.0.0.80:80 -r 192.168.1.12:80 -g -w 1",
+		"-a -t 10.0.0.80:80 -r 192.168.1.11:80 -g -w 1",
+		"-a -t 10.0.0.80:80 -r 192.168.1.13:80 -g -w 0",
+		"-a -t 10.0.0.80:80 -r 192.168.1.14:80 -g -w 1",
+		"-A -u 10.0.0.81:53 -s wrr",
+		"-a -u 10.0.0.81:53 -r 192.168.1.11:5353 -m -w 3",
+		"-a -u 10.0.0.81:53 -r 192.168.1.12:5353 -m -w 2",
+		"-A -t 10.0.0.82:80 -s rr",
+		"-A -t 10.0.0.83:80 -s rr",
+		"-a -t 10.0.0.83:80 -r 192.168.1.15:80 -m",
+	}
+	b := openPinned(t, config, 1<<20)
+	b.apply(setup...)
+	for n := range 7 {
+		b.pick(n)
+	}
+	c := clientNumber(20)
+	other := fuzzVIPs[""]
+	b.send(clientMAC, tcp(c, other, "S"))
+	b.apply("-d -t 10.0.0.80:80 -r 192.168.1.11:80", "-Z -u 10.0.0.81:53", "-D -t 10.0.0.82:80", "-D -t 10.0.0.83:80")
+	before := b.shown()
+	trash, services, dests, room := len(b.trash), len(b.freeServices), len(b.freeDests), b.slotsLeft()
+	b.close()
+
+	b = openPinned(t, config, b.now)
+	b.resolve()
+	if diff := cmp.Diff(before, b.shown()); diff != "" {
+		t.Errorf("what users see (-before +after):\n%s", diff)
+	}
+	if len(b.trash) != trash || len(b.freeServices) != services || len(b.freeDests) != dests {
+		t.Errorf("%d in the trash, %d services and %d destinations free; before it were %d, %d and %d",
+			len(b.trash), len(b.freeServices), len(b.freeDests), trash, services, dests)
+	}
+	if left := b.slotsLeft(); left != room {
+		t.Errorf("%d slots left, before it were %d", left, room)
+	}
+	if got := fmt.Sprint(b.pick(8), b.pick(9), b.pick(10)); got != "12 14 12" {
+		t.Errorf("the next picks are %s", got)
+	}
+	if o := b.send(serverMAC(15), tcp(netip.MustParseAddrPort("192.168.1.15:80"), c, "SA")); o.verdict != "masq-out" {
+		t.Errorf("a reply of a removed real server: %s", o.verdict)
+	}
+	b.apply("-A -t 10.0.0.83:80 -s rr", "-a -t 10.0.0.83:80 -r 192.168.1.15:80 -m")
+	if o := b.send(clientMAC, tcp(c, other, "A")); o.verdict != "masq-in" {
+		t.Errorf("its connection, when it is back: %s", o.verdict)
+	}
+	b.apply("-C")
+	b.pass(time.Hour)
+	b.ageAll()
+	b.Reap(time.Now())
+	b.Reap(time.Now().Add(trashIdle + time.Second))
+	if len(b.freeServices) != len(b.services.at) || len(b.freeDests) != len(b.dests.at) {
+		t.Errorf("%d services and %d destinations free in the end", len(b.freeServices), len(b.freeDests))
+	}
+	b.close()
+}
+
+// slotsLeft is how many slots no list has.
+func (b *bench) slotsLeft() uint32 {
+	left := b.regions.end - b.regions.next
+	for class, free := range b.regions.free {
+		left += uint32(len(free)) << max(class-1, 0)
+	}
+	for _, r := range b.regions.resting {
+		left += 1 << (r.class - 1)
+	}
+	return left
+}
+
+// Pins of another network namespace, of another version, or cut short, are
+// removed, not believed.
+func TestForeignPins(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, config *Config){
+		"another namespace": func(_ *testing.T, config *Config) { config.Namespace++ },
+		"another layout": func(t *testing.T, config *Config) {
+			editIdentity(t, config.PinDir, func(id *identity) { id.Layout[0] ^= 1 })
+		},
+		"no identity": func(t *testing.T, config *Config) { remove(t, config.PinDir, identityMap) },
+		"a map gone":  func(t *testing.T, config *Config) { remove(t, config.PinDir, directorMapSlots) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := Config{PinDir: pinDir(t), Namespace: 7}
+			b := openPinned(t, config, 1<<20)
+			b.apply("-A -t 10.0.0.80:80 -s rr", "-a -t 10.0.0.80:80 -r 192.168.1.11:80 -g")
+			b.close()
+			spoil(t, &config)
+			b = openPinned(t, config, 1<<20)
+			if got := b.ipvsadm("-S -n"); got != "" {
+				t.Errorf("adopted:\n%s", got)
+			}
+			b.apply("-A -t 10.0.0.81:80 -s rr")
+			b.close()
+			b = openPinned(t, config, 1<<20)
+			if got := b.ipvsadm("-S -n"); got != "-A -t 10.0.0.81:80 -s rr\n" {
+				t.Errorf("the next one adopts %q", got)
+			}
+			b.close()
+			if err := RemovePins(config.PinDir); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(config.PinDir); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("pins are left: %v", err)
+			}
+		})
+	}
+}
+
+func remove(t *testing.T, dir, name string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func editIdentity(t *testing.T, dir string, edit func(*identity)) {
+	t.Helper()
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, identityMap), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	var id identity
+	if err := m.Lookup(uint32(0), &id); err != nil {
+		t.Fatal(err)
+	}
+	edit(&id)
+	if err := m.Put(uint32(0), &id); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The layout must tell versions apart by what is in the maps, not by how many
+// connections they hold.
+func TestLayout(t *testing.T) {
+	spec, err := loadDirector()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := layoutOf(spec)
+	spec.Maps[directorMapConns].MaxEntries *= 2
+	if layoutOf(spec) != before {
+		t.Error("the number of connections is part of it")
+	}
+	spec.Maps[directorMapDests].ValueSize++
+	if layoutOf(spec) == before {
+		t.Error("the size of a value is no part of it")
+	}
+}
+
+// What runs on an interface goes on running without a director, and the next
+// one puts its own program there.
+func TestAdoptLinks(t *testing.T) {
+	dir := pinDir(t)
+	if err := host.AddVeth(host.VethEnd{Name: "a"}, host.VethEnd{Name: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	a, b := linkIndex(t, "a"), linkIndex(t, "b")
+	open := func() *Dataplane {
+		t.Helper()
+		d, err := Open(Config{PinDir: dir, Namespace: 7, Connections: 64})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := open()
+	for ifindex, mode := range map[int]Mode{a: Generic, b: Native} {
+		if err := d.Attach(ifindex, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	old := programOn(t, dir, a)
+	if old == 0 {
+		t.Fatal("nothing runs without the director")
+	}
+
+	d = open()
+	if diff := cmp.Diff(map[int]Mode{a: Generic, b: Native}, d.Attached()); diff != "" {
+		t.Errorf("Attached() (-want +got):\n%s", diff)
+	}
+	if now := programOn(t, dir, a); now != old {
+		t.Errorf("program %d runs before Replace, want the old one, %d", now, old)
+	}
+	if err := d.Replace(); err != nil {
+		t.Fatal(err)
+	}
+	if now := programOn(t, dir, a); now == old || now == 0 {
+		t.Errorf("program %d runs after Replace, before it was %d", now, old)
+	}
+	if err := d.Attach(a, Generic); err != nil {
+		t.Errorf("attach where it runs: %v", err)
+	}
+	if err := d.Attach(b, Generic); err != nil || d.Attached()[b] != Generic {
+		t.Errorf("attach in another mode: %v, now %v", err, d.Attached())
+	}
+	if err := d.Detach(a); err != nil || programOn(t, dir, a) != 0 {
+		t.Errorf("detach: %v, program %d runs", err, programOn(t, dir, a))
+	}
+	if err := d.Detach(a); err != nil {
+		t.Errorf("detach twice: %v", err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := host.DeleteLink("a"); err != nil {
+		t.Fatal(err)
+	}
+	d = open()
+	if len(d.Attached()) != 0 {
+		t.Errorf("attached to what is gone: %v", d.Attached())
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, linksDir)); err != nil || len(left) != 0 {
+		t.Errorf("pins of links are left: %v, %v", left, err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// programOn is the ID of the program that the pinned link of an interface runs,
+// 0 without one.
+func programOn(t *testing.T, dir string, ifindex int) ebpf.ProgramID {
+	t.Helper()
+	l, err := link.LoadPinnedLink(filepath.Join(dir, linksDir, pinName(ifindex, Generic)), nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	info, err := l.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Program
+}
+
+func linkIndex(t *testing.T, name string) int {
+	t.Helper()
+	l, err := host.LinkByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.Index
+}
