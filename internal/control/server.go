@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -82,6 +83,10 @@ func serveChanges(w http.ResponseWriter, r *http.Request, d Director) {
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&changes); err != nil {
 		reject(w, fmt.Errorf("read changes: %w", err))
+		return
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		reject(w, errors.New("read changes: something follows the list"))
 		return
 	}
 	applied, err := d.Apply(changes...)

@@ -165,20 +165,14 @@ func (d *Director) close() error {
 		d.options.Log.Info("leaving the datapath forwarding; the next director adopts it")
 		return d.plane.Close()
 	}
-	return host.InHostMounts(func() error {
+	err := host.InHostMounts(func() error {
 		dir, err := host.PinDir()
 		if err != nil {
 			return err
 		}
-		return errors.Join(
-			d.ports.detachAll(),
-			d.plane.Close(),
-			dataplane.RemovePins(dir),
-			removeFiles(d.stateDir),
-			host.UnmountBPFFSIfOurs(),
-			host.RemoveStateDir(),
-		)
+		return errors.Join(d.ports.detachAll(), d.plane.Close(), dataplane.RemovePins(dir))
 	})
+	return errors.Join(err, removeFiles(d.stateDir), host.UnmountBPFFSIfOurs(), host.RemoveStateDir())
 }
 
 // Apply makes changes in order and stops at the first that is refused.
