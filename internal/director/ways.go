@@ -120,7 +120,8 @@ func (w *ways) resolve(rip netip.Addr, neighbours map[int]map[netip.Addr]net.Har
 // it waits a moment for the neighbour to answer, so that the first packet after
 // the command finds its way.
 func (w *ways) find(rip netip.Addr, patient bool) {
-	if _, known := w.known[rip]; known {
+	if found, known := w.known[rip]; known {
+		w.plane.SetNextHop(rip, found.hop) // the datapath may have forgotten it meanwhile
 		return
 	}
 	if len(w.links) == 0 {
