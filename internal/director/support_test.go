@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package director
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/lvsx/lvsx/internal/dataplane"
+	"github.com/lvsx/lvsx/internal/ipvs"
+	"github.com/lvsx/lvsx/internal/sched"
+)
+
+// What the kernel would take and the datapath does not have is refused by its
+// name, never ignored.
+func TestSupported(t *testing.T) {
+	tcp := ipvs.Key{Protocol: ipvs.TCP, VIP: netip.MustParseAddrPort("192.0.2.1:80")}
+	v6 := ipvs.Key{Protocol: ipvs.TCP, VIP: netip.MustParseAddrPort("[2001:db8::1]:80")}
+	add := func(s ipvs.Service) ipvs.Change { return ipvs.Change{Op: ipvs.AddService, Service: s} }
+	edit := func(s ipvs.Service) ipvs.Change { return ipvs.Change{Op: ipvs.EditService, Service: s} }
+	to := func(rip string, change func(*ipvs.Destination)) ipvs.Change {
+		d := ipvs.Destination{RIP: netip.MustParseAddrPort(rip), Weight: 1}
+		change(&d)
+		return ipvs.Change{Op: ipvs.AddDestination, Service: ipvs.Service{Key: tcp}, Destination: d}
+	}
+	as := func(d *ipvs.Destination) {}
+	for name, test := range map[string]struct {
+		change ipvs.Change
+		errno  syscall.Errno
+		text   string
+	}{
+		"rr":                  {change: add(ipvs.Service{Key: tcp, Scheduler: "rr"})},
+		"wrr":                 {change: edit(ipvs.Service{Key: tcp, Scheduler: "wrr"})},
+		"delete anything":     {change: ipvs.Change{Op: ipvs.DeleteService, Service: ipvs.Service{Key: v6}}},
+		"zero all":            {change: ipvs.Change{Op: ipvs.Zero}},
+		"NAT":                 {change: to("10.0.0.1:80", as)},
+		"IPIP":                {change: to("10.0.0.1:80", func(d *ipvs.Destination) { d.Forwarding = ipvs.Tunnel })},
+		"no such scheduler":   {add(ipvs.Service{Key: tcp, Scheduler: "best"}), syscall.ENOENT, "add-service: no such file or directory"},
+		"firewall mark":       {add(ipvs.Service{Key: ipvs.MarkKey(1, false), Scheduler: "rr"}), syscall.ENOTSUP, "add-service: services of firewall marks (-f) are not built yet"},
+		"SCTP":                {add(ipvs.Service{Key: ipvs.Key{Protocol: ipvs.SCTP, VIP: tcp.VIP}, Scheduler: "rr"}), syscall.ENOTSUP, "add-service: SCTP services are not built yet"},
+		"IPv6":                {add(ipvs.Service{Key: v6, Scheduler: "rr"}), syscall.ENOTSUP, "add-service: IPv6 services are not built yet"},
+		"engine":              {add(ipvs.Service{Key: tcp, Scheduler: "rr", Engine: "sip"}), syscall.ENOTSUP, "add-service: persistence engines (--pe) are not built yet"},
+		"persistence":         {edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.Persistent}), syscall.ENOTSUP, "edit-service: persistence (-p) is not built yet"},
+		"one packet":          {edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.OnePacket}), syscall.ENOTSUP, "edit-service: one-packet scheduling (-o) is not built yet"},
+		"scheduler's flags":   {edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.SchedFlag2}), syscall.ENOTSUP, "edit-service: scheduler flags (-b) are not built yet"},
+		"IPv6 real server":    {to("[2001:db8::2]:80", as), syscall.ENOTSUP, "add-destination: IPv6 real servers are not built yet"},
+		"another tunnel":      {to("10.0.0.1:80", func(d *ipvs.Destination) { d.Forwarding, d.TunnelType = ipvs.Tunnel, ipvs.GRE }), syscall.ENOTSUP, "add-destination: tunnels other than ipip (--tun-type) are not built yet"},
+		"upper threshold":     {to("10.0.0.1:80", func(d *ipvs.Destination) { d.Upper = 5 }), syscall.ENOTSUP, "add-destination: connection thresholds (-x, -y) are not built yet"},
+		"lower threshold":     {to("10.0.0.1:80", func(d *ipvs.Destination) { d.Lower = 5 }), syscall.ENOTSUP, "add-destination: connection thresholds (-x, -y) are not built yet"},
+		"tunnel type, no use": {change: to("10.0.0.1:80", func(d *ipvs.Destination) { d.TunnelType = ipvs.GRE })},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := supported(test.change)
+			if test.text == "" {
+				if err != nil {
+					t.Errorf("supported = %v", err)
+				}
+				return
+			}
+			var refused *ipvs.Refusal
+			if !errors.As(err, &refused) || refused.Errno != test.errno || err.Error() != test.text {
+				t.Errorf("supported = %v, want %s", err, test.text)
+			}
+		})
+	}
+}
+
+// Schedulers that the kernel has and the datapath has not are refused with those
+// there are.
+func TestMissingScheduler(t *testing.T) {
+	key := ipvs.Key{Protocol: ipvs.TCP, VIP: netip.MustParseAddrPort("192.0.2.1:80")}
+	built := dataplane.Schedulers()
+	for _, name := range sched.Names {
+		err := supported(ipvs.Change{Op: ipvs.AddService, Service: ipvs.Service{Key: key, Scheduler: name}})
+		want := ""
+		if !slices.Contains(built, name) {
+			want = fmt.Sprintf("add-service: scheduler %s (choose one of %s with -s) is not built yet", name, strings.Join(built, ", "))
+		}
+		if got := fmt.Sprint(err); err != nil && got != want || err == nil && want != "" {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}
