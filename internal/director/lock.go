@@ -24,6 +24,24 @@ const lockFile = "director.lock"
 // this process lives, however it ends.
 func lock(stateDir string) (unlock func(), err error) {
 	path := filepath.Join(stateDir, lockFile)
+	file, err := lockPath(path)
+	for err == nil && !isCurrent(file) {
+		file.Close() // its last holder removed it before we locked it
+		file, err = lockPath(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := file.Truncate(0); err != nil {
+		return nil, errors.Join(fmt.Errorf("write lock: %w", err), file.Close())
+	}
+	if _, err := fmt.Fprintf(file, "%d\n", os.Getpid()); err != nil {
+		return nil, errors.Join(fmt.Errorf("write lock: %w", err), file.Close())
+	}
+	return func() { file.Close() }, nil
+}
+
+func lockPath(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
@@ -35,13 +53,17 @@ func lock(stateDir string) (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	if err := file.Truncate(0); err != nil {
-		return nil, errors.Join(fmt.Errorf("write lock: %w", err), file.Close())
+	return file, nil
+}
+
+// isCurrent tells whether an open file is still what its name leads to.
+func isCurrent(file *os.File) bool {
+	opened, err := file.Stat()
+	if err != nil {
+		return false
 	}
-	if _, err := fmt.Fprintf(file, "%d\n", os.Getpid()); err != nil {
-		return nil, errors.Join(fmt.Errorf("write lock: %w", err), file.Close())
-	}
-	return func() { file.Close() }, nil
+	named, err := os.Stat(file.Name())
+	return err == nil && os.SameFile(opened, named)
 }
 
 // holder names the process that has the lock, if it wrote its number yet.
