@@ -4,6 +4,7 @@ package dataplane
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -100,7 +101,7 @@ func distance(perSecond float64, hz uint64) float64 {
 // now returns the datapath's present tick.
 func (c clock) now() uint32 {
 	if c.fixed != nil {
-		return *c.fixed
+		return atomic.LoadUint32(c.fixed)
 	}
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {

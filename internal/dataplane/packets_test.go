@@ -116,10 +116,13 @@ var (
 	client   = netip.MustParseAddrPort("172.16.0.5:40000")
 	vip      = netip.MustParseAddrPort("10.0.0.80:80")
 	server11 = netip.MustParseAddrPort("192.168.1.11:80")
-	server12 = netip.MustParseAddrPort("192.168.1.12:80")
 )
 
 // clientNumber is one of many clients.
 func clientNumber(n int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{172, 16 + byte(n>>22&15), byte(n >> 14), byte(n >> 6)}), uint16(1024+n&63))
+}
+
+func addrPort(a, b, c, d byte, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{a, b, c, d}), port)
 }
