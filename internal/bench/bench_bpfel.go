@@ -71,6 +71,7 @@ const (
 	benchProgFloorHash    = "floor_hash"
 	benchProgFloorMacSwap = "floor_mac_swap"
 	benchProgFloorPass    = "floor_pass"
+	benchProgFloorWait    = "floor_wait"
 	benchVarBatch         = "batch"
 	benchVarLineCount     = "line_count"
 )
@@ -122,6 +123,7 @@ type benchProgramSpecs struct {
 	FloorHash    *ebpf.ProgramSpec `ebpf:"floor_hash"`
 	FloorMacSwap *ebpf.ProgramSpec `ebpf:"floor_mac_swap"`
 	FloorPass    *ebpf.ProgramSpec `ebpf:"floor_pass"`
+	FloorWait    *ebpf.ProgramSpec `ebpf:"floor_wait"`
 }
 
 // benchMapSpecs contains maps before they are loaded into the kernel.
@@ -191,6 +193,7 @@ type benchPrograms struct {
 	FloorHash    *ebpf.Program `ebpf:"floor_hash"`
 	FloorMacSwap *ebpf.Program `ebpf:"floor_mac_swap"`
 	FloorPass    *ebpf.Program `ebpf:"floor_pass"`
+	FloorWait    *ebpf.Program `ebpf:"floor_wait"`
 }
 
 func (p *benchPrograms) Close() error {
@@ -200,6 +203,7 @@ func (p *benchPrograms) Close() error {
 		p.FloorHash,
 		p.FloorMacSwap,
 		p.FloorPass,
+		p.FloorWait,
 	)
 }
 

@@ -55,6 +55,7 @@ func (b *bench) addFloors() {
 		{"pass", o.FloorPass, hot},
 		{"array-lookup", o.FloorArray, hot},
 		{"array-lookup-" + b.size(), o.FloorArray, random},
+		{"array-wait-" + b.size(), o.FloorWait, random},
 		{"hash-lookup", o.FloorHash, hot},
 	} {
 		b.floors = append(b.floors, &trial{
