@@ -28,8 +28,6 @@ type mutator struct {
 	*rand.Rand
 }
 
-func (m mutator) one(of ...[]byte) []byte { return of[m.IntN(len(of))] }
-
 // frame returns a frame of a valid packet or of one mutated.
 func (m mutator) frame() []byte {
 	ip := m.packet()
@@ -62,24 +60,30 @@ func (m mutator) packet() []byte {
 	v, s := fuzzVIPs[method], fuzzServers[m.IntN(2)]
 	payload := make([]byte, []int{0, 0, 1, 7, 100, 1432, 1460, 1461, 1600}[m.IntN(9)])
 	flags := []string{"S", "SA", "A", "A", "PA", "FA", "F", "R", "RA", "", "SF", "FSRPA"}[m.IntN(12)]
-	request := m.one(tcp(c, v, "S"), tcp(c, v, flags, payload...), udp(c, v, payload...))
-	reply := m.one(tcp(s, c, "SA"), tcp(s, c, flags, payload...), udp(s, c, payload...))
+	either := func(src, dst netip.AddrPort) []byte {
+		switch m.IntN(3) {
+		case 0:
+			return udp(src, dst, payload...)
+		case 1:
+			return tcp(src, dst, "S")
+		}
+		return tcp(src, dst, flags, payload...)
+	}
 	quote := func(ip []byte) []byte { return ip[:min(len(ip), 20+m.IntN(29))] }
 	router := netip.MustParseAddr("172.16.255.1")
 	kind, code := []byte{3, 3, 3, 4, 11, 5, 8, 0, 12}[m.IntN(9)], byte(m.IntN(6))
 	mtu := uint16(m.IntN(1600))
 	switch m.IntN(8) {
 	case 0, 1, 2:
-		return request
+		return either(c, v)
 	case 3, 4:
-		return reply
+		return either(s, c)
 	case 5: // about what the client was sent
-		return icmpError(router, v.Addr(), kind, code, mtu, quote(m.one(tcp(v, c, "A", payload...), udp(v, c, payload...))))
+		return icmpError(router, v.Addr(), kind, code, mtu, quote(either(v, c)))
 	case 6: // about what the real server was sent
-		return icmpError(s.Addr(), c.Addr(), kind, code, mtu, quote(m.one(tcp(c, s, "A", payload...), udp(c, s, payload...))))
+		return icmpError(s.Addr(), c.Addr(), kind, code, mtu, quote(either(c, s)))
 	default: // about a tunnel packet
-		inner := m.one(tcp(c, v, "A", payload...), udp(c, v, payload...))
-		quoted := ipv4(directorAddress, s.Addr(), 4, inner)
+		quoted := ipv4(directorAddress, s.Addr(), 4, either(c, v))
 		return icmpError(router, directorAddress, kind, code, mtu, quoted[:min(len(quoted), 20+m.IntN(600))])
 	}
 }
