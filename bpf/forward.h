@@ -116,6 +116,10 @@ static __always_inline enum verdict forward_reply(struct xdp_md *ctx, struct pac
 		pkt->next.ifindex = 0;
 		return VERDICT_MERGED;
 	}
+	pkt->mtu = find_interface(pkt->next.ifindex)->mtu;
+	if (unlikely(pkt->length > pkt->mtu) && !is_merged(pkt, from))
+		return pkt->ip->frag_off & bpf_htons(IP_DF) ? VERDICT_TOO_BIG
+							    : VERDICT_NEEDS_FRAGMENTING;
 	decrement_ttl(pkt->ip);
 	unmasquerade(ctx, pkt, conn);
 	return VERDICT_MASQ_OUT;
