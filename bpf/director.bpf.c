@@ -15,6 +15,7 @@
 #include "sched.h"
 #include "forward.h"
 #include "related.h"
+#include "handover.h"
 
 /* kernel: FTPDATA is never scheduled, active FTP's connections come from there. */
 #define FTP_DATA_PORT 20
@@ -124,6 +125,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	from = find_interface(ctx->ingress_ifindex);
 	if (!is_for_us(from, ctx->ingress_ifindex, pkt->eth))
 		return VERDICT_OTHER_HOST;
+	pkt->hands_over = !!(from->flags & INTERFACE_HANDS_OVER);
 	if (is_martian(pkt->ip->saddr, pkt->ip->daddr))
 		return VERDICT_MARTIAN;
 	verdict = parse_transport(pkt);
@@ -150,17 +152,39 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	return request(ctx, pkt, &found, from);
 }
 
-static __always_inline int transmit(struct xdp_md *ctx, const struct hop *next)
+static __always_inline int address_frame(struct xdp_md *ctx, const struct hop *next)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;
 
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
-		return XDP_DROP;
+		return 0;
 	__builtin_memcpy(eth->h_dest, next->dmac, sizeof(eth->h_dest));
 	__builtin_memcpy(eth->h_source, next->smac, sizeof(eth->h_source));
+	return 1;
+}
+
+static __always_inline int transmit(struct xdp_md *ctx, const struct hop *next)
+{
+	if (!address_frame(ctx, next))
+		return XDP_DROP;
 	if (next->ifindex == ctx->ingress_ifindex)
 		return XDP_TX;
 	return bpf_redirect_map(&ports, next->ifindex, XDP_DROP);
+}
+
+/* hand_over leaves the sending to send_on(), which finds what is left to do before the packet. */
+static __always_inline int hand_over(struct xdp_md *ctx, struct packet *pkt)
+{
+	struct handover *handover;
+
+	if (!address_frame(ctx, &pkt->next) || bpf_xdp_adjust_meta(ctx, -(int)sizeof(*handover)))
+		return XDP_DROP;
+	handover = (void *)(long)ctx->data_meta;
+	if ((void *)(handover + 1) > (void *)(long)ctx->data)
+		return XDP_DROP;
+	*handover = pkt->handover;
+	handover->ifindex = pkt->next.ifindex;
+	return XDP_PASS;
 }
 
 /* run does what the verdict says, and counts it. */
@@ -174,7 +198,7 @@ static __always_inline int run(struct xdp_md *ctx, struct packet *pkt)
 	if (verdict < VERDICT_MASQ_IN) {
 		action = XDP_PASS;
 	} else if (verdict < VERDICT_DESTINATION_GONE && pkt->next.ifindex) {
-		action = transmit(ctx, &pkt->next);
+		action = pkt->hands_over ? hand_over(ctx, pkt) : transmit(ctx, &pkt->next);
 		if (action == XDP_DROP)
 			verdict = VERDICT_NO_PORT;
 	}
@@ -205,6 +229,23 @@ int director_at(struct xdp_md *ctx)
 	test.verdict = pkt.verdict;
 	test.state = pkt.state;
 	return action;
+}
+
+/* Behind XDP in generic mode: sends what XDP has left to the stack. */
+SEC("tcx/ingress")
+int send_on(struct __sk_buff *skb)
+{
+	struct handover *handover = (void *)(long)skb->data_meta;
+	struct handover left;
+
+	if ((void *)(handover + 1) > (void *)(long)skb->data)
+		return TC_ACT_UNSPEC;
+	left = *handover;
+	if (left.work == HANDOVER_MASQ && !finish_masquerade(skb, &left))
+		return TC_ACT_SHOT;
+	if (left.work == HANDOVER_TUNNEL && !finish_tunnel(skb, &left))
+		return TC_ACT_SHOT;
+	return bpf_redirect(left.ifindex, 0);
 }
 
 /* Run by hand, to learn how long a jiffy is and what time the datapath has; never attached. */

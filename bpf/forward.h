@@ -20,6 +20,13 @@ static __always_inline int is_merged(const struct packet *pkt, const struct inte
 	return from->flags & INTERFACE_GENERIC && pkt->length > from->mtu;
 }
 
+/* Generic XDP cannot redirect such; it can send it back where it came from. */
+static __always_inline int can_send_merged(const struct packet *pkt, __u32 ifindex,
+					   const struct interface *from)
+{
+	return pkt->hands_over || ifindex == from->ifindex;
+}
+
 /* Why a packet cannot go on as it is. VERDICT_COUNT: it can. */
 static __always_inline enum verdict check_limits(const struct packet *pkt, const struct dest *dest,
 						 __u32 overhead, const struct interface *from)
@@ -33,7 +40,8 @@ static __always_inline enum verdict check_limits(const struct packet *pkt, const
 	if (likely(pkt->length + overhead <= dest->mtu))
 		return VERDICT_COUNT;
 	if (is_merged(pkt, from))
-		return dest->next.ifindex == from->ifindex ? VERDICT_COUNT : VERDICT_MERGED;
+		return can_send_merged(pkt, dest->next.ifindex, from) ? VERDICT_COUNT
+								      : VERDICT_MERGED;
 	return pkt->ip->frag_off & bpf_htons(IP_DF) ? VERDICT_TOO_BIG : VERDICT_NEEDS_FRAGMENTING;
 }
 
@@ -112,7 +120,7 @@ static __always_inline enum verdict forward_reply(struct xdp_md *ctx, struct pac
 {
 	if (!set_client_hop(ctx, pkt, conn))
 		return VERDICT_NO_PORT;
-	if (unlikely(is_merged(pkt, from)) && pkt->next.ifindex != from->ifindex) {
+	if (unlikely(is_merged(pkt, from)) && !can_send_merged(pkt, pkt->next.ifindex, from)) {
 		pkt->next.ifindex = 0;
 		return VERDICT_MERGED;
 	}

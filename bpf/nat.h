@@ -19,12 +19,18 @@ static __noinline __u16 udp_checksum(struct xdp_md *ctx, __be32 saddr, __be32 da
 	return csum ? csum : 0xffff;
 }
 
-static __always_inline void update_checksums(struct xdp_md *ctx, struct packet *pkt, __u64 addrs,
-					     __u64 ports)
+static __always_inline void update_checksums(struct xdp_md *ctx, struct packet *pkt, __be32 from,
+					     __be32 to, __be16 from_port, __be16 to_port)
 {
+	__u64 addrs = csum_change32(from, to), ports = csum_change16(from_port, to_port);
 	__u32 header = pkt->ip->ihl * 4;
 
 	pkt->ip->check = csum_apply(pkt->ip->check, addrs);
+	/* A datagram without a checksum gets one below, of all its bytes. */
+	if (pkt->hands_over && *pkt->check) {
+		pkt->handover = (struct handover){ 0, HANDOVER_MASQ, from, to, from_port, to_port };
+		return;
+	}
 	if (pkt->flow.proto == IPPROTO_TCP) {
 		*pkt->check = csum_apply(*pkt->check, addrs + ports);
 	} else if (likely(*pkt->check)) {
@@ -48,7 +54,7 @@ static __always_inline void masquerade(struct xdp_md *ctx, struct packet *pkt,
 
 	pkt->ip->daddr = to;
 	ports->dest = port;
-	update_checksums(ctx, pkt, csum_change32(from, to), csum_change16(from_port, port));
+	update_checksums(ctx, pkt, from, to, from_port, port);
 }
 
 /* unmasquerade makes a reply come from the VIP. */
@@ -61,7 +67,7 @@ static __always_inline void unmasquerade(struct xdp_md *ctx, struct packet *pkt,
 
 	pkt->ip->saddr = to;
 	ports->source = conn->vport;
-	update_checksums(ctx, pkt, csum_change32(from, to), csum_change16(from_port, conn->vport));
+	update_checksums(ctx, pkt, from, to, from_port, conn->vport);
 }
 
 #endif

@@ -80,8 +80,10 @@ struct packet {
 	__u16 length;	      /* of the IP packet, its header included */
 	enum verdict verdict; /* at the end */
 	enum state state;     /* the connection's, after the packet */
-	__u8 syn;	      /* TCP's flag */
-	__u8 event;	      /* enum event, of TCP */
+	struct handover handover;
+	__u8 hands_over; /* sent by the tc program behind, not by XDP */
+	__u8 syn;	 /* TCP's flag */
+	__u8 event;	 /* enum event, of TCP */
 };
 
 static __always_inline __u32 roll(const struct moment *moment)

@@ -17,27 +17,42 @@ static __always_inline __u8 outer_tos(__u8 tos)
 }
 
 /*
- * encapsulate puts an IPv4 header in front; TTL is the inner one's, already
- * lessened, DF likewise. Without DF the header needs an id of its own.
+ * outer_header is what goes in front: TTL is the inner one's, already lessened,
+ * DF likewise. Without DF the header needs an id of its own.
  */
-static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *pkt,
-				       const struct dest *dest)
+static __always_inline struct iphdr outer_header(const struct iphdr *inner, __be32 from, __be32 to,
+						 __u16 id)
 {
 	struct iphdr outer = {
 		.version = 4,
 		.ihl = 5,
-		.tos = outer_tos(pkt->ip->tos),
-		.tot_len = bpf_htons(pkt->length + sizeof(outer)),
-		.frag_off = pkt->ip->frag_off & bpf_htons(IP_DF),
-		.ttl = pkt->ip->ttl,
+		.tos = outer_tos(inner->tos),
+		.tot_len = bpf_htons(bpf_ntohs(inner->tot_len) + sizeof(outer)),
+		.frag_off = inner->frag_off & bpf_htons(IP_DF),
+		.ttl = inner->ttl,
 		.protocol = IPPROTO_IPIP,
-		.saddr = to_ipv4(&dest->tunnel_source),
-		.daddr = to_ipv4(&dest->rip),
+		.saddr = from,
+		.daddr = to,
 	};
 
 	if (!outer.frag_off)
-		outer.id = roll(&pkt->moment);
+		outer.id = id;
 	outer.check = ip_csum(&outer);
+	return outer;
+}
+
+static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *pkt,
+				       const struct dest *dest)
+{
+	__be32 from = to_ipv4(&dest->tunnel_source), to = to_ipv4(&dest->rip);
+	struct iphdr outer;
+
+	if (pkt->hands_over) {
+		pkt->handover = (struct handover){ 0, HANDOVER_TUNNEL, from, to, 0, 0 };
+		return 1;
+	}
+	outer = outer_header(pkt->ip, from, to,
+			     pkt->ip->frag_off & bpf_htons(IP_DF) ? 0 : roll(&pkt->moment));
 	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(outer)))
 		return 0;
 

@@ -245,7 +245,8 @@ struct bucket {
 };
 
 enum interface_flags {
-	INTERFACE_GENERIC = 1, /* generic XDP: sees packets merged by offload */
+	INTERFACE_GENERIC = 1,	  /* generic XDP: sees packets merged by offload */
+	INTERFACE_HANDS_OVER = 2, /* a tc program behind XDP sends what it is left */
 };
 
 /* An interface that the director is attached to. */
@@ -275,6 +276,27 @@ struct director_settings {
 	__u16 epoch; /* bumped by any route or neighbour change, never 0 */
 	__u16 pad;
 };
+
+enum handover_work {
+	HANDOVER_SEND,
+	HANDOVER_MASQ,	 /* the transport checksum follows a change of one address and port */
+	HANDOVER_TUNNEL, /* an outer header is to be put in front */
+};
+
+/*
+ * What XDP in generic mode leaves to the tc program behind it, in front of the
+ * packet. There a packet may be merged beyond the MTU and its checksum be
+ * unfinished; the stack can send such, XDP cannot.
+ */
+struct handover {
+	__u32 ifindex;
+	enum handover_work work;
+	__be32 from; /* address before, or of the outer header's source */
+	__be32 to;   /* address after, or of the outer header's destination */
+	__be16 from_port;
+	__be16 to_port;
+};
+_Static_assert(sizeof(struct handover) <= 32, "handover fits before a packet");
 
 /* Where a test says what time it is and learns what became of its packet. */
 struct test_case {

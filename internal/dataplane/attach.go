@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 )
 
@@ -22,10 +24,11 @@ const (
 	Generic Mode = "generic" // in the stack, on any interface, slower
 )
 
-// attachment is the program on one interface.
+// attachment is what runs on one interface.
 type attachment struct {
-	link link.Link
-	mode Mode
+	link   link.Link
+	mode   Mode
+	behind link.Link // the tc program that sends what generic XDP hands over; nil: there is none
 }
 
 const linksDir = "links"
@@ -36,7 +39,7 @@ func pinName(ifindex int, mode Mode) string {
 }
 
 func parsePinName(name string) (ifindex int, mode Mode, ok bool) {
-	for _, mode := range []Mode{Native, Generic} {
+	for _, mode := range []Mode{Native, Generic, behind} {
 		suffix := "-" + string(mode)
 		if len(name) <= len(suffix) || name[len(name)-len(suffix):] != suffix {
 			continue
@@ -51,8 +54,11 @@ func parsePinName(name string) (ifindex int, mode Mode, ok bool) {
 // also since an earlier process, nothing happens.
 func (d *Dataplane) Attach(ifindex int, mode Mode) error {
 	if a, ok := d.links[ifindex]; ok {
-		if a.mode == mode {
+		if a.mode == mode && (mode == Native || a.behind != nil) {
 			return nil
+		}
+		if a.mode == mode {
+			return d.attachBehind(ifindex)
 		}
 		if err := d.Detach(ifindex); err != nil {
 			return err
@@ -66,14 +72,65 @@ func (d *Dataplane) Attach(ifindex int, mode Mode) error {
 	if err != nil {
 		return fmt.Errorf("attach %s XDP to interface %d: %w", mode, ifindex, err)
 	}
-	if err := d.pinLink(l, ifindex, mode); err != nil {
+	if err := d.pinLink(l, pinName(ifindex, mode)); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	d.links[ifindex] = &attachment{link: l, mode: mode}
+	if mode == Generic {
+		return d.attachBehind(ifindex)
+	}
 	return nil
 }
 
-func (d *Dataplane) pinLink(l link.Link, ifindex int, mode Mode) error {
+// loadSender loads the tc program, where the kernel has tcx to attach it by.
+func loadSender(spec *ebpf.ProgramSpec) (*ebpf.Program, error) {
+	const tcx = 6<<16 | 6<<8
+	version, err := features.LinuxVersionCode()
+	if err != nil {
+		return nil, fmt.Errorf("read kernel's version: %w", err)
+	}
+	if version < tcx {
+		return nil, nil
+	}
+	program, err := ebpf.NewProgram(spec)
+	if err != nil {
+		return nil, fmt.Errorf("load program behind XDP: %w", err)
+	}
+	return program, nil
+}
+
+// behind names the pinned links of the tc program.
+const behind Mode = "behind"
+
+// attachBehind puts the tc program behind generic XDP, where the kernel has tcx
+// (Linux 6.6). Without it XDP sends by itself, but nothing that is merged above
+// the MTU.
+func (d *Dataplane) attachBehind(ifindex int) error {
+	if d.sender == nil {
+		return nil
+	}
+	l, err := link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: d.sender, Attach: ebpf.AttachTCXIngress})
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("attach behind XDP to interface %d: %w", ifindex, err)
+	}
+	if err := d.pinLink(l, pinName(ifindex, behind)); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	d.links[ifindex].behind = l
+	return nil
+}
+
+// HandsOver tells whether merged packets that arrive on an interface can be
+// sent on.
+func (d *Dataplane) HandsOver(ifindex int) bool {
+	a, ok := d.links[ifindex]
+	return ok && a.behind != nil
+}
+
+func (d *Dataplane) pinLink(l link.Link, name string) error {
 	if d.config.PinDir == "" {
 		return nil
 	}
@@ -81,8 +138,8 @@ func (d *Dataplane) pinLink(l link.Link, ifindex int, mode Mode) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make pin directory: %w", err)
 	}
-	if err := l.Pin(filepath.Join(dir, pinName(ifindex, mode))); err != nil {
-		return fmt.Errorf("pin link of interface %d: %w", ifindex, err)
+	if err := l.Pin(filepath.Join(dir, name)); err != nil {
+		return fmt.Errorf("pin link %s: %w", name, err)
 	}
 	return nil
 }
@@ -94,12 +151,18 @@ func (d *Dataplane) Detach(ifindex int) error {
 		return nil
 	}
 	delete(d.links, ifindex)
-	var unpin error
-	if d.config.PinDir != "" {
-		unpin = a.link.Unpin()
-	}
-	if err := errors.Join(unpin, a.link.Close()); err != nil {
-		return fmt.Errorf("detach from interface %d: %w", ifindex, err)
+	// XDP first: what it hands over must still be sent.
+	for _, l := range []link.Link{a.link, a.behind} {
+		if l == nil {
+			continue
+		}
+		var unpin error
+		if d.config.PinDir != "" {
+			unpin = l.Unpin()
+		}
+		if err := errors.Join(unpin, l.Close()); err != nil {
+			return fmt.Errorf("detach from interface %d: %w", ifindex, err)
+		}
 	}
 	return nil
 }
@@ -127,32 +190,54 @@ func (d *Dataplane) adoptLinks() error {
 	if err != nil {
 		return fmt.Errorf("list pinned links: %w", err)
 	}
-	for _, entry := range entries {
-		if err := d.adoptLink(filepath.Join(dir, entry.Name()), entry.Name()); err != nil {
-			return err
+	for _, behindOnes := range []bool{false, true} {
+		for _, entry := range entries {
+			ifindex, mode, ok := parsePinName(entry.Name())
+			if !ok || (mode == behind) != behindOnes {
+				continue
+			}
+			if err := d.adoptLink(filepath.Join(dir, entry.Name()), ifindex, mode); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (d *Dataplane) adoptLink(path, name string) error {
-	ifindex, mode, ok := parsePinName(name)
-	if !ok {
-		return nil
-	}
+func (d *Dataplane) adoptLink(path string, ifindex int, mode Mode) error {
 	l, err := link.LoadPinnedLink(path, nil)
 	if err != nil {
-		return fmt.Errorf("open pinned link %s: %w", name, err)
+		return fmt.Errorf("open pinned link %s: %w", path, err)
 	}
+	at, err := interfaceOf(l)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	a, attached := d.links[ifindex]
+	switch {
+	case at != ifindex, mode == behind && !attached:
+		return errors.Join(l.Unpin(), l.Close())
+	case mode == behind:
+		a.behind = l
+	default:
+		d.links[ifindex] = &attachment{link: l, mode: mode}
+	}
+	return nil
+}
+
+// interfaceOf returns the interface that a link is on, 0 if that is gone.
+func interfaceOf(l link.Link) (int, error) {
 	info, err := l.Info()
 	if err != nil {
-		return errors.Join(fmt.Errorf("read link %s: %w", name, err), l.Close())
+		return 0, fmt.Errorf("read link: %w", err)
 	}
-	if xdp := info.XDP(); xdp == nil || int(xdp.Ifindex) != ifindex {
-		return errors.Join(l.Unpin(), l.Close())
+	if xdp := info.XDP(); xdp != nil {
+		return int(xdp.Ifindex), nil
 	}
-	d.links[ifindex] = &attachment{link: l, mode: mode}
-	return nil
+	if tcx := info.TCX(); tcx != nil {
+		return int(tcx.Ifindex), nil
+	}
+	return 0, nil
 }
 
 // Replace puts this process's program in place of the one that an earlier
@@ -160,6 +245,11 @@ func (d *Dataplane) adoptLink(path, name string) error {
 // without a program. Call it when next hops and interfaces are set.
 func (d *Dataplane) Replace() error {
 	for ifindex, a := range d.links {
+		if a.behind != nil && d.sender != nil {
+			if err := a.behind.Update(d.sender); err != nil {
+				return fmt.Errorf("replace program behind XDP on interface %d: %w", ifindex, err)
+			}
+		}
 		if err := a.link.Update(d.program); err != nil {
 			return fmt.Errorf("replace program on interface %d: %w", ifindex, err)
 		}

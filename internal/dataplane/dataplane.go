@@ -37,6 +37,7 @@ type Dataplane struct {
 	config  Config
 	maps    directorMaps
 	program *ebpf.Program
+	sender  *ebpf.Program  // runs behind generic XDP; nil before Linux 6.6
 	test    *ebpf.Variable // the clock of director_at, in tests
 	clock   clock
 
@@ -108,6 +109,7 @@ func (d *Dataplane) load() error {
 		d.config.program = directorProgDirector
 	}
 	// Verifying takes its time: nothing is loaded but what runs.
+	send := spec.Programs[directorProgSendOn]
 	spec.Programs = map[string]*ebpf.ProgramSpec{directorProgDirector: spec.Programs[d.config.program]}
 	var loaded struct {
 		directorMaps
@@ -125,6 +127,9 @@ func (d *Dataplane) load() error {
 		return fmt.Errorf("load datapath: %w", err)
 	}
 	d.maps, d.program, d.test = loaded.directorMaps, loaded.Program, loaded.Test
+	if d.sender, err = loadSender(send); err != nil {
+		return err
+	}
 	defer loaded.Settings.Close()
 	if err := d.mapAll(loaded.Settings); err != nil {
 		return err
@@ -174,7 +179,7 @@ func (d *Dataplane) Close() error {
 	}
 	errs = append(errs, d.services.unmap(), d.lists.unmap(), d.slots.unmap(), d.dests.unmap(), d.loads.unmap(),
 		d.bases.unmap(), d.carries.unmap(), d.buckets.unmap(), d.settingMem.unmap(),
-		d.maps.Close(), d.program.Close())
+		d.maps.Close(), d.program.Close(), d.sender.Close())
 	return errors.Join(errs...)
 }
 

@@ -100,6 +100,14 @@ const (
 	directorForwardingFORWARDING_ROUTE  directorForwarding = 3
 )
 
+type directorHandoverWork uint32
+
+const (
+	directorHandoverWorkHANDOVER_SEND   directorHandoverWork = 0
+	directorHandoverWorkHANDOVER_MASQ   directorHandoverWork = 1
+	directorHandoverWorkHANDOVER_TUNNEL directorHandoverWork = 2
+)
+
 type directorHop struct {
 	_       structs.HostLayout
 	Dmac    [6]uint8
@@ -118,7 +126,8 @@ type directorInterface struct {
 type directorInterfaceFlags uint32
 
 const (
-	directorInterfaceFlagsINTERFACE_GENERIC directorInterfaceFlags = 1
+	directorInterfaceFlagsINTERFACE_GENERIC    directorInterfaceFlags = 1
+	directorInterfaceFlagsINTERFACE_HANDS_OVER directorInterfaceFlags = 2
 )
 
 type directorList struct {
@@ -274,6 +283,7 @@ const (
 	directorProgDirector      = "director"
 	directorProgDirectorAt    = "director_at"
 	directorProgReadClock     = "read_clock"
+	directorProgSendOn        = "send_on"
 	directorVarBucketCount    = "bucket_count"
 	directorVarClock          = "clock"
 	directorVarClockShift     = "clock_shift"
@@ -327,6 +337,7 @@ type directorProgramSpecs struct {
 	Director   *ebpf.ProgramSpec `ebpf:"director"`
 	DirectorAt *ebpf.ProgramSpec `ebpf:"director_at"`
 	ReadClock  *ebpf.ProgramSpec `ebpf:"read_clock"`
+	SendOn     *ebpf.ProgramSpec `ebpf:"send_on"`
 }
 
 // directorMapSpecs contains maps before they are loaded into the kernel.
@@ -432,6 +443,7 @@ type directorPrograms struct {
 	Director   *ebpf.Program `ebpf:"director"`
 	DirectorAt *ebpf.Program `ebpf:"director_at"`
 	ReadClock  *ebpf.Program `ebpf:"read_clock"`
+	SendOn     *ebpf.Program `ebpf:"send_on"`
 }
 
 func (p *directorPrograms) Close() error {
@@ -439,6 +451,7 @@ func (p *directorPrograms) Close() error {
 		p.Director,
 		p.DirectorAt,
 		p.ReadClock,
+		p.SendOn,
 	)
 }
 

@@ -38,6 +38,9 @@ func (d *Dataplane) SetInterfaces(interfaces []Interface) error {
 		if i.Mode == Generic {
 			at.Flags = uint32(directorInterfaceFlagsINTERFACE_GENERIC)
 		}
+		if d.HandsOver(i.Index) {
+			at.Flags |= uint32(directorInterfaceFlagsINTERFACE_HANDS_OVER)
+		}
 		atomic.StoreUint32(&at.Ifindex, uint32(i.Index))
 		if err := d.maps.Ports.Put(uint32(i.Index), uint32(i.Index)); err != nil {
 			return fmt.Errorf("let interface %d send: %w", i.Index, err)

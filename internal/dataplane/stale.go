@@ -41,9 +41,9 @@ func isStale(dir string) bool {
 		if err != nil {
 			return false
 		}
-		info, err := l.Info()
+		at, err := interfaceOf(l)
 		l.Close()
-		if err != nil || info.XDP() == nil || info.XDP().Ifindex != 0 {
+		if err != nil || at != 0 {
 			return false
 		}
 	}

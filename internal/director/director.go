@@ -263,7 +263,7 @@ func (d *Director) Status() (control.Status, error) {
 // sender does not learn of.
 func lost(verdicts []dataplane.Verdict) []string {
 	advice := map[string]string{
-		"merged":            "arrived larger than the interface's MTU, merged by a virtual link's offload, and generic XDP cannot redirect such: turn it off where they are sent (ethtool -K IF tx off in the namespaces of clients and real servers)",
+		"merged":            "arrived larger than the interface's MTU, merged by a virtual link's offload, and before Linux 6.6 generic XDP cannot send such on: turn it off where they are sent (ethtool -K IF tx off in the namespaces of clients and real servers)",
 		"no-port":           "had to leave by an interface that the director does not know or that cannot send",
 		"table-full":        "wanted a new connection while the table was full of connections worth keeping: start the director with more --connections",
 		"needs-fragmenting": "were larger than the way to their real server takes and may be fragmented, which the director does not do",

@@ -133,12 +133,11 @@ func (p *ports) attach(l host.Link) error {
 }
 
 func (p *ports) attachAs(l host.Link, mode dataplane.Mode) error {
-	if mode == dataplane.Generic {
-		if err := p.stopMerging(l.Name); err != nil {
-			return err
-		}
+	err := host.InHostMounts(func() error { return p.plane.Attach(l.Index, mode) })
+	if err == nil && mode == dataplane.Generic && !p.plane.HandsOver(l.Index) {
+		err = p.stopMerging(l.Name)
 	}
-	return host.InHostMounts(func() error { return p.plane.Attach(l.Index, mode) })
+	return err
 }
 
 func (p *ports) detach(ifindex int) error {

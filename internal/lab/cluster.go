@@ -25,6 +25,7 @@ type Options struct {
 	Logs    string // directory for what the processes in the nodes say
 	Servers int    // real servers of each cluster, 1 to 99
 	XDP     string // auto, native or generic: how the director attaches
+	Offload bool   // clients and real servers leave checksums unfinished and send what is merged beyond the MTU
 
 	// Told, if set, hears each command before it runs, as it could be typed
 	// in that node.

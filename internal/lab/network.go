@@ -114,7 +114,7 @@ func (c *Cluster) prepare(e, other end) error {
 			return err
 		}
 	}
-	if e.node == client || strings.HasPrefix(e.node, "rs") {
+	if !c.options.Offload && (e.node == client || strings.HasPrefix(e.node, "rs")) {
 		// On a veth a checksum stays unfinished until hardware would send it;
 		// what the director makes of the packet never gets there.
 		if err := host.DisableTransmitOffload(e.link); err != nil {

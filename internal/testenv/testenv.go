@@ -55,6 +55,18 @@ func BPF() error {
 	return nil
 }
 
+// TCX asks for a kernel that has tc programs attached by links (Linux 6.6).
+func TCX() error {
+	version, err := features.LinuxVersionCode()
+	if err != nil {
+		return fmt.Errorf("needs Linux 6.6: %w", err)
+	}
+	if version < 6<<16|6<<8 {
+		return errors.New("needs Linux 6.6")
+	}
+	return nil
+}
+
 // Namespaces asks for the right to make network namespaces. It makes one, on a
 // thread that ends with it.
 func Namespaces() error {
