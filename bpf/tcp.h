@@ -51,7 +51,7 @@ static const __u8 tcp_next[HALF_COUNT][EVENT_COUNT][TCP_STATES] = {
 		/*              NO  ES  SS  SR  FW  TW  CL  CW  LA  LI  SA */
 		[EVENT_SYN] = { SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR },
 		[EVENT_FIN] = { CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW },
-		[EVENT_ACK] = { ES, ES, ES, ES, FW, TW, CL, CW, CL, LI, ES },
+		[EVENT_ACK] = { ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES },
 		[EVENT_RST] = { CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL },
 	},
 };

@@ -14,14 +14,19 @@ import (
 func established(t *testing.T, method string) *bench {
 	t.Helper()
 	b := newBench(t, "-A -t 10.0.0.80:80 -s rr", "-a -t 10.0.0.80:80 -r 192.168.1.11:80 "+method)
+	b.shakeHands(method)
+	return b
+}
+
+func (b *bench) shakeHands(method string) {
+	b.t.Helper()
 	b.send(clientMAC, tcp(client, vip, "S"))
 	if method == "-m" {
 		b.send(serverMAC(11), tcp(server11, client, "SA"))
 	}
 	if o := b.send(clientMAC, tcp(client, vip, "A")); o.state != "ESTABLISHED" {
-		t.Fatalf("the connection is %s (%s)", o.state, o.verdict)
+		b.t.Fatalf("the connection is %s (%s)", o.state, o.verdict)
 	}
-	return b
 }
 
 // with returns a changed copy of an IP packet, its header's checksum set anew.
