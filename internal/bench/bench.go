@@ -30,7 +30,7 @@ var (
 )
 
 // Run measures on one CPU, in a network namespace of its own that is gone when
-// it returns. It needs root, a little more than 600 MiB at a million flows, and
+// it returns. It needs root, about a GiB of memory at a million flows, and
 // the CPU for itself: whatever else runs there only adds to the figures.
 func Run(ctx context.Context, config Config) (Report, error) {
 	if config.Flows < servers || config.Flows&(config.Flows-1) != 0 {
