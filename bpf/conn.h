@@ -7,6 +7,7 @@
 #ifndef LVSX_CONN_H
 #define LVSX_CONN_H
 
+#include "load.h"
 #include "maps.h"
 #include "packet.h"
 #include "tcp.h"
@@ -204,33 +205,6 @@ static __always_inline int find_conn(const struct place *place, const struct flo
 	return find_anywhere(flow, direction, now, found);
 }
 
-static __always_inline void account_begin(__u32 dest)
-{
-	struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);
-
-	if (load)
-		__sync_fetch_and_add(&load->total, 1);
-}
-
-static __always_inline void account_activity(__u32 dest, int change)
-{
-	struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);
-
-	if (load)
-		__sync_fetch_and_add(&load->active, change);
-}
-
-static __always_inline void account_end(__u32 dest, enum state state)
-{
-	struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);
-
-	if (!load)
-		return;
-	__sync_fetch_and_add(&load->total, -1);
-	if (is_active(state))
-		__sync_fetch_and_add(&load->active, -1);
-}
-
 /* end takes a connection out of the table and out of its destination's count. */
 static __always_inline void end(const struct found *found)
 {
@@ -240,7 +214,7 @@ static __always_inline void end(const struct found *found)
 	if (phase_of(life) != PHASE_LIVE || generation_of(life) != generation_of(found->life))
 		return;
 	if (__sync_val_compare_and_swap(&found->conn->life, life, dead) == life)
-		account_end(found->dest, state_of(life));
+		account_end(found->dest, is_active(state_of(life)));
 }
 
 /*
@@ -352,7 +326,7 @@ __noinline __u64 claim(const struct place *place, __u32 now)
 		    make_life(generation_of(seen) + 1, STATE_NONE, PHASE_BUSY)) != seen)
 		return 0;
 	if (phase_of(seen) == PHASE_LIVE)
-		account_end(dest, state_of(seen));
+		account_end(dest, is_active(state_of(seen)));
 	return best;
 }
 

@@ -8,17 +8,27 @@
 #ifndef LVSX_SCHED_H
 #define LVSX_SCHED_H
 
+#include "load.h"
 #include "maps.h"
 #include "types.h"
 
 #define DEST_NONE 0xffffffff
 
 struct walk {
-	__u32 slot;	 /* the next to look at, an index in slots */
-	__u32 end;	 /* one past the last */
-	__s32 threshold; /* weight to have at least */
-	__u32 dest;	 /* what was found */
+	__u32 slot;	/* the next to look at, an index in slots */
+	__u32 end;	/* one past the last */
+	__s32 least;	/* weight to have at least */
+	__u32 dest;	/* what was found */
+	__s32 heaviest; /* of the available destinations met that weigh less */
 };
+
+/* is_available tells whether a destination may be given a connection, its weight aside. */
+static __always_inline int is_available(__u32 dest)
+{
+	const struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);
+
+	return load && !is_overloaded(load);
+}
 
 static long walk_step(__u32 i __attribute__((unused)), struct walk *walk)
 {
@@ -31,19 +41,25 @@ static long walk_step(__u32 i __attribute__((unused)), struct walk *walk)
 	if (!slot)
 		return 1;
 	walk->slot = key + 1;
-	if (slot->weight < walk->threshold)
+	if (slot->weight < walk->least && slot->weight <= walk->heaviest)
 		return 0;
+	if (!is_available(slot->dest))
+		return 0;
+	if (slot->weight < walk->least) {
+		walk->heaviest = slot->weight;
+		return 0;
+	}
 	walk->dest = slot->dest;
 	return 1;
 }
 
 /* walk_slots looks from position from to the end; the position after the pick, or 0. */
 static __always_inline __u32 walk_slots(struct walk *walk, __u32 first, __u32 from, __u32 count,
-					__s32 threshold)
+					__s32 least)
 {
 	walk->slot = first + from;
 	walk->end = first + count;
-	walk->threshold = threshold;
+	walk->least = least;
 	/* Nearly always the next one: worth not calling the helper for. */
 	if (!walk_step(0, walk))
 		bpf_loop(count, walk_step, walk, 0);
@@ -56,39 +72,54 @@ static __always_inline __u64 make_cursor(__u32 position, __u32 weight)
 }
 
 /*
- * pick makes the next choice from where cursor stands, and returns where it
- * stands then.
- *
- * rr (ip_vs_rr_schedule()): the next with any weight, once around. wrr
- * (ip_vs_wrr_schedule()): the rest of the list at the current weight, then the
- * whole list at the next lower one; some destination always has that weight,
- * since none is passed over for another reason.
+ * pick_rr makes the next choice from where cursor stands, and returns where it
+ * stands then: the next with any weight, once around (ip_vs_rr_schedule()).
  */
-static __always_inline __u64 pick(const struct list *list, enum scheduler scheduler, __u64 cursor,
-				  struct walk *walk)
+static __always_inline __u64 pick_rr(const struct list *list, __u64 cursor, struct walk *walk)
 {
-	__u32 position = cursor, end, picked;
-	__s32 weight = 1;
+	__u32 position = cursor, picked;
 
 	if (position > list->count)
 		position = 0;
-	end = position;
-	if (scheduler == SCHEDULER_WRR) {
-		weight = cursor >> 32;
-		if (weight > list->max_weight)
-			weight = list->max_weight;
-		end = list->count;
-	}
+	picked = walk_slots(walk, list->first, position, list->count, 1);
+	if (!picked)
+		picked = walk_slots(walk, list->first, 0, position, 1);
+	return picked ? picked : cursor;
+}
+
+/*
+ * pick_wrr looks through the rest of the list at the current weight, then
+ * through the whole list at the next lower one, and so on, from the greatest
+ * after the least (ip_vs_wrr_schedule()). What lies between the next lower
+ * weight and that of the heaviest destination left is passed over at once.
+ */
+static __always_inline __u64 pick_wrr(const struct list *list, __u64 cursor, struct walk *walk)
+{
+	__u32 position = cursor, picked;
+	__s32 weight = cursor >> 32, gcd = list->gcd;
+
+	if (position > list->count)
+		position = 0;
+	if (weight > list->max_weight)
+		weight = list->max_weight;
 	picked = walk_slots(walk, list->first, position, list->count, weight);
-	if (!picked) {
-		if (scheduler == SCHEDULER_WRR) {
-			weight -= list->gcd;
-			if (weight <= 0)
-				weight = list->max_weight;
-		}
-		picked = walk_slots(walk, list->first, 0, end, weight);
+	if (picked)
+		return make_cursor(picked, weight);
+	/* All are full: where the kernel stands then depends on where it began. */
+	if (position && weight <= gcd)
+		cursor = make_cursor(position, weight);
+	else
+		cursor = make_cursor(0, list->max_weight);
+
+	weight -= gcd;
+	if (weight <= 0)
+		weight = list->max_weight;
+	picked = walk_slots(walk, list->first, 0, list->count, weight);
+	if (!picked && walk->heaviest > 0) {
+		weight = walk->heaviest - (gcd - 1);
+		picked = walk_slots(walk, list->first, 0, list->count, weight);
 	}
-	return make_cursor(picked, weight);
+	return picked ? make_cursor(picked, weight) : cursor;
 }
 
 /*
@@ -132,7 +163,7 @@ static __always_inline int is_better(const struct comparison *best, __s64 load, 
 static long compare_step(__u32 i __attribute__((unused)), struct comparison *best)
 {
 	__u32 key = best->slot;
-	struct dest_load *loads;
+	const struct dest_load *loads;
 	struct slot *slot;
 	__s64 load;
 
@@ -144,7 +175,7 @@ static long compare_step(__u32 i __attribute__((unused)), struct comparison *bes
 		return 1;
 	key = slot->dest;
 	loads = bpf_map_lookup_elem(&dest_loads, &key);
-	if (!loads || slot->weight <= 0)
+	if (!loads || slot->weight <= 0 || is_overloaded(loads))
 		return 0;
 	load = overhead(loads);
 	if (best->scheduler == SCHEDULER_SED || best->scheduler == SCHEDULER_NQ)
@@ -200,9 +231,9 @@ __noinline __u32 schedule(__u32 index)
 		__u64 cursor = READ_ONCE(service->cursor), next;
 
 		walk.dest = DEST_NONE;
-		next = pick(list, service->scheduler, cursor, &walk);
-		if (walk.dest == DEST_NONE)
-			break;
+		walk.heaviest = 0;
+		next = service->scheduler == SCHEDULER_WRR ? pick_wrr(list, cursor, &walk)
+							   : pick_rr(list, cursor, &walk);
 		/* Lost to another CPU: choose again, but not for ever. */
 		if (__sync_val_compare_and_swap(&service->cursor, cursor, next) == cursor)
 			break;

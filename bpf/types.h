@@ -184,7 +184,13 @@ _Static_assert(sizeof(struct dest) == CACHE_LINE, "dest is one cache line");
 struct dest_load {
 	__u32 active;
 	__u32 total; /* active and inactive */
+	__u32 upper; /* the thresholds, as configured */
+	__u32 lower;
+	__u32 reached; /* total was at upper, and no connection began below the lower threshold
+			  since */
+	__u32 pad;
 };
+_Static_assert(sizeof(struct dest_load) == 24, "dest_load has holes");
 
 /* Per CPU. Bytes are of the IP packet. In: client to real server. */
 struct stats {

@@ -59,6 +59,8 @@ func (d *Dataplane) adoptList(s *service, listed map[uint32]bool) {
 			RIP:        dest.rip,
 			Forwarding: ipvs.Forwarding(d.dests.at[slot.Dest].Forwarding),
 			Weight:     d.dests.at[slot.Dest].Weight,
+			Upper:      d.loads.at[slot.Dest].Upper,
+			Lower:      d.loads.at[slot.Dest].Lower,
 		})
 	}
 	d.byKey[s.key] = s

@@ -204,6 +204,7 @@ func (d *Dataplane) configure(dest *destination, config ipvs.Destination) {
 	entry := &d.dests.at[dest.index]
 	entry.Forwarding = directorForwarding(config.Forwarding)
 	entry.Weight = config.Weight
+	setThresholds(&d.loads.at[dest.index], config.Upper, config.Lower)
 	if config.Forwarding == ipvs.Masq && entry.Flags&directorDestFlagsDEST_WAS_MASQ == 0 {
 		entry.Flags |= directorDestFlagsDEST_WAS_MASQ
 		d.rips.add(dest.rip.Addr())

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
 // pick opens a connection and returns the last octet of the server it got, 0 for
@@ -36,6 +38,7 @@ func TestChoiceVectors(t *testing.T) {
 	type step struct {
 		lines []string
 		picks string
+		full  int // the destination that is overloaded meanwhile
 	}
 	three := func(w1, w2, w3 int) []string {
 		return []string{fmt.Sprintf(add, 1, w1), fmt.Sprintf(add, 2, w2), fmt.Sprintf(add, 3, w3)}
@@ -45,29 +48,39 @@ func TestChoiceVectors(t *testing.T) {
 		steps     []step
 	}{
 		"equal": {"rr", []step{
-			{three(1, 1, 1), "3 2 1 3 2 1 3"},
-			{[]string{fmt.Sprintf(edit, 2, 0)}, "1 3 1 3 1"},
-			{[]string{fmt.Sprintf(edit, 2, 1), fmt.Sprintf(remove, 1)}, "3 2 3 2 3"},
-			{[]string{fmt.Sprintf(add, 4, 1)}, "2 4 3 2 4 3 2"},
+			{lines: three(1, 1, 1), picks: "3 2 1 3 2 1 3"},
+			{lines: []string{fmt.Sprintf(edit, 2, 0)}, picks: "1 3 1 3 1"},
+			{lines: []string{fmt.Sprintf(edit, 2, 1), fmt.Sprintf(remove, 1)}, picks: "3 2 3 2 3"},
+			{lines: []string{fmt.Sprintf(add, 4, 1)}, picks: "2 4 3 2 4 3 2"},
 		}},
 		"growing": {"rr", []step{
-			{[]string{fmt.Sprintf(add, 1, 1)}, "1 1"},
-			{[]string{fmt.Sprintf(add, 2, 1)}, "2 1 2"},
-			{[]string{fmt.Sprintf(add, 3, 1)}, "1 3 2 1 3"},
+			{lines: []string{fmt.Sprintf(add, 1, 1)}, picks: "1 1"},
+			{lines: []string{fmt.Sprintf(add, 2, 1)}, picks: "2 1 2"},
+			{lines: []string{fmt.Sprintf(add, 3, 1)}, picks: "1 3 2 1 3"},
 		}},
-		"4/3/2": {"wrr", []step{{three(4, 3, 2), "3 2 1 1 2 1 3 2 1 3 2 1 1 2 1 3 2 1 3 2"}}},
+		"4/3/2": {"wrr", []step{{lines: three(4, 3, 2), picks: "3 2 1 1 2 1 3 2 1 3 2 1 1 2 1 3 2 1 3 2"}}},
 		"100/200/300": {"wrr", []step{
-			{three(100, 200, 300), "3 2 1 3 3 2 3 2 1 3 3 2 3 2"},
-			{[]string{fmt.Sprintf(edit, 3, 0)}, "2 1 2 2 1 2 2 1"},
-			{[]string{fmt.Sprintf(edit, 3, 300)}, "3 2 1 3 3 2 3 2"},
+			{lines: three(100, 200, 300), picks: "3 2 1 3 3 2 3 2 1 3 3 2 3 2"},
+			{lines: []string{fmt.Sprintf(edit, 3, 0)}, picks: "2 1 2 2 1 2 2 1"},
+			{lines: []string{fmt.Sprintf(edit, 3, 300)}, picks: "3 2 1 3 3 2 3 2"},
 		}},
-		"1/1/5": {"wrr", []step{{three(1, 1, 5), "3 2 1 3 3 3 3 3 2 1 3 3 3 3 3 2"}}},
+		"1/1/5": {"wrr", []step{
+			{lines: three(1, 1, 5), picks: "3 2 1 3 3 3 3 3 2 1 3 3 3 3 3 2"},
+			{full: 3, picks: "1 2 1 2 1 2"},
+			{picks: "1 3 3 3 3 3 2 1 3 3"},
+		}},
 	} {
 		t.Run(test.scheduler+" "+name, func(t *testing.T) {
 			b := newBench(t, "-A -t 10.0.0.80:80 -s "+test.scheduler)
 			n := 0
 			for i, s := range test.steps {
 				b.apply(s.lines...)
+				for _, dest := range b.byKey[ipvs.Key{Protocol: ipvs.TCP, VIP: vip}].dests {
+					b.loads.at[dest.index].Reached = 0
+					if int(dest.rip.Addr().As4()[3]) == s.full {
+						b.loads.at[dest.index].Reached = 1
+					}
+				}
 				var picks []string
 				for range strings.Fields(s.picks) {
 					picks = append(picks, fmt.Sprint(b.pick(n)))
@@ -81,8 +94,9 @@ func TestChoiceVectors(t *testing.T) {
 	}
 }
 
-// model is the kernel's rr and wrr with its list and pointers, as
-// net/netfilter/ipvs/ip_vs_rr.c and ip_vs_wrr.c have them.
+// model is the kernel's rr and wrr with its list, pointers and marks of
+// overload, as net/netfilter/ipvs/ip_vs_rr.c, ip_vs_wrr.c, ip_vs_conn.c and
+// ip_vs_ctl.c have them.
 type model struct {
 	wrr     bool
 	list    []modelDest // newest first
@@ -91,7 +105,11 @@ type model struct {
 	mw, di  int
 }
 
-type modelDest struct{ id, weight int }
+type modelDest struct {
+	id, weight          int
+	upper, lower, conns int
+	overload            bool
+}
 
 func (m *model) at(id int) int {
 	return slices.IndexFunc(m.list, func(d modelDest) bool { return d.id == id })
@@ -131,13 +149,56 @@ func (m *model) changed() {
 }
 
 func (m *model) add(id, weight int) {
-	m.list = slices.Insert(m.list, 0, modelDest{id, weight})
+	m.list = slices.Insert(m.list, 0, modelDest{id: id, weight: weight})
 	m.changed()
 }
 
-func (m *model) edit(id, weight int) {
-	m.list[m.at(id)].weight = weight
+func (m *model) edit(id, weight, upper, lower int) {
+	d := &m.list[m.at(id)]
+	d.weight = weight
+	if d.upper != upper || d.lower != lower {
+		d.upper, d.lower = upper, lower
+		switch {
+		case upper == 0:
+			d.overload = false
+		case d.conns >= upper:
+			d.overload = true
+		case d.conns < d.floor():
+			d.overload = false
+		}
+	}
 	m.changed()
+}
+
+// floor is the lower threshold that counts.
+func (d *modelDest) floor() int {
+	if d.lower != 0 {
+		return d.lower
+	}
+	return d.upper - d.upper/4
+}
+
+// bind is ip_vs_bind_dest() for the destination picked.
+func (m *model) bind(id int) {
+	if id == 0 {
+		return
+	}
+	d := &m.list[m.at(id)]
+	if d.conns++; d.upper != 0 && d.conns == d.upper {
+		d.overload = d.conns >= d.floor()
+	}
+}
+
+// unbind is ip_vs_unbind_dest().
+func (m *model) unbind(id int) {
+	i := m.at(id)
+	if i < 0 {
+		return
+	}
+	d := &m.list[i]
+	if d.conns--; d.upper != 0 && d.conns+1 == d.floor() {
+		d.overload = d.conns >= d.upper
+	}
 }
 
 func (m *model) remove(id int) {
@@ -158,7 +219,7 @@ func (m *model) pick() int {
 	}
 	start := m.at(m.current) + 1
 	for i := range m.list {
-		if d := m.list[(start+i)%len(m.list)]; d.weight > 0 {
+		if d := m.list[(start+i)%len(m.list)]; !d.overload && d.weight > 0 {
 			m.current = d.id
 			return d.id
 		}
@@ -166,23 +227,36 @@ func (m *model) pick() int {
 	return 0
 }
 
+// pickWRR is ip_vs_wrr_schedule().
 func (m *model) pickWRR() int {
 	if m.mw <= 0 {
 		return 0
 	}
-	for range 3 * (m.mw + 1) {
+	start, stop, lastPass, restarted := m.current, 0, false, false
+	for {
 		for i := m.at(m.current) + 1; i < len(m.list); i++ {
-			if d := m.list[i]; d.weight >= m.cw {
+			d := m.list[i]
+			if !d.overload && d.weight >= m.cw {
 				m.current = d.id
 				return d.id
+			}
+			if d.id == stop {
+				m.current = d.id
+				return 0
 			}
 		}
 		m.current = 0
 		if m.cw -= m.di; m.cw <= 0 {
 			m.cw = m.mw
+			if lastPass || start == 0 {
+				return 0
+			}
+			restarted = true
+		}
+		if lastPass = m.cw <= m.di; lastPass && restarted && start != 0 {
+			stop = start
 		}
 	}
-	return 0
 }
 
 // Any changes in any order leave the datapath's choices the kernel's.
@@ -194,23 +268,30 @@ func TestChoicesOfModel(t *testing.T) {
 		m := &model{}
 		m.init(wrr)
 		n, next := 0, 1
+		opened := make(map[int][]int) // by whom: numbers of connections that live
 		var story []string
 		run := func(line string) {
 			t.Helper()
 			story = append(story, line)
 			b.apply(line)
 		}
-		for range 60 {
+		for i := range 60 {
 			weight := []int{0, 1, 1, 2, 3, 4, 6, 10}[random.IntN(8)]
-			switch what := random.IntN(10); {
+			what := random.IntN(10)
+			if round%4 > 1 && i > 15 {
+				what = 9 // leave the table alone from here on
+			}
+			switch {
 			case what < 3 && next < 99:
 				run(fmt.Sprintf("-a -t 10.0.0.80:80 -r 10.0.0.%d:80 -g -w %d", next, weight))
 				m.add(next, weight)
 				next++
 			case what < 5 && len(m.list) > 0:
 				id := m.list[random.IntN(len(m.list))].id
-				run(fmt.Sprintf("-e -t 10.0.0.80:80 -r 10.0.0.%d:80 -g -w %d", id, weight))
-				m.edit(id, weight)
+				upper := []int{0, 1, 2, 4, 5, 9}[random.IntN(6)]
+				lower := random.IntN(upper + 1)
+				run(fmt.Sprintf("-e -t 10.0.0.80:80 -r 10.0.0.%d:80 -g -w %d -x %d -y %d", id, weight, upper, lower))
+				m.edit(id, weight, upper, lower)
 			case what < 6 && len(m.list) > 0:
 				id := m.list[random.IntN(len(m.list))].id
 				run(fmt.Sprintf("-d -t 10.0.0.80:80 -r 10.0.0.%d:80", id))
@@ -219,13 +300,40 @@ func TestChoicesOfModel(t *testing.T) {
 				wrr = !wrr
 				run("-E -t 10.0.0.80:80 -s " + schedulerName(wrr))
 				m.init(wrr)
+			case what > 6:
+				for id, conns := range opened {
+					ended := random.IntN(len(conns) + 1)
+					story = append(story, fmt.Sprintf("%d connections of %d end", ended, id))
+					b.endConns(conns[:ended])
+					opened[id] = conns[ended:]
+					for range ended {
+						m.unbind(id)
+					}
+				}
 			}
 			for range random.IntN(12) {
 				want, got := m.pick(), b.pick(n)
+				m.bind(want)
+				opened[got] = append(opened[got], n)
 				n++
 				if got != want {
 					t.Fatalf("pick %d is %d, want %d, after\n%s", n, got, want, strings.Join(story, "\n"))
 				}
+			}
+		}
+	}
+}
+
+// endConns makes it be the end of some clients' connections.
+func (b *bench) endConns(clients []int) {
+	b.t.Helper()
+	for i := range b.buckets.at {
+		for j := range b.buckets.at[i].Conns {
+			entry := &b.buckets.at[i].Conns[j]
+			cip := fromAddrPort(entry.Cip, entry.Cport)
+			if phaseOf(entry.Life) == phaseLive && slices.ContainsFunc(clients, func(n int) bool { return clientNumber(n) == cip }) {
+				entry.Expires = b.now
+				b.mark(entry, b.now)
 			}
 		}
 	}

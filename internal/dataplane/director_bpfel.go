@@ -70,9 +70,13 @@ const (
 )
 
 type directorDestLoad struct {
-	_      structs.HostLayout
-	Active uint32
-	Total  uint32
+	_       structs.HostLayout
+	Active  uint32
+	Total   uint32
+	Upper   uint32
+	Lower   uint32
+	Reached uint32
+	Pad     uint32
 }
 
 type directorDirectorSettings struct {

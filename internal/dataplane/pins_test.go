@@ -68,7 +68,7 @@ func (b *bench) close() {
 // shown is all that a user sees.
 func (b *bench) shown() string {
 	var out strings.Builder
-	for _, args := range []string{"-S -n", "-L -n --nosort", "-L -n --stats", "-L -n -c"} {
+	for _, args := range []string{"-S -n", "-L -n --nosort", "-L -n --stats", "-L -n --thresholds", "-L -n -c"} {
 		fmt.Fprintf(&out, "ipvsadm %s\n%s", args, b.ipvsadm(args))
 	}
 	return out.String()
@@ -79,7 +79,7 @@ func TestAdopt(t *testing.T) {
 	config := Config{PinDir: pinDir(t), Namespace: 7}
 	setup := []string{
 		"-A -t 10.0.0.80:80 -s rr",
-		"-a -t 10.0.0.80:80 -r 192.168.1.12:80 -g -w 1",
+		"-a -t 10.0.0.80:80 -r 192.168.1.12:80 -g -w 1 -x 500 -y 20",
 		"-a -t 10.0.0.80:80 -r 192.168.1.11:80 -g -w 1",
 		"-a -t 10.0.0.80:80 -r 192.168.1.13:80 -g -w 0",
 		"-a -t 10.0.0.80:80 -r 192.168.1.14:80 -g -w 1",

@@ -62,8 +62,6 @@ func missingInDestination(d ipvs.Destination) string {
 		return "IPv6 real servers are"
 	case d.Forwarding == ipvs.Tunnel && d.TunnelType != ipvs.IPIP:
 		return "tunnels other than ipip (--tun-type) are"
-	case d.Upper != 0 || d.Lower != 0:
-		return "connection thresholds (-x, -y) are"
 	}
 	return ""
 }
