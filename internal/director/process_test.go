@@ -298,10 +298,10 @@ func TestRefusedChanges(t *testing.T) {
 	p := n.start("run", "a")
 	c := n.client()
 	bad := server("10.0.0.3:80", 1)
-	bad.Destination.Upper = 7
+	bad.Destination.Weight = -1
 	applied, err := c.Apply(setup[0], setup[1], bad, setup[2])
 	var refused *ipvs.Refusal
-	if applied != 2 || !errors.As(err, &refused) || refused.Errno != syscall.ENOTSUP {
+	if applied != 2 || !errors.As(err, &refused) || refused.Errno != syscall.ERANGE {
 		t.Errorf("Apply = %d, %v", applied, err)
 	}
 	if _, err := c.Apply(setup[0]); !errors.Is(err, syscall.EEXIST) {

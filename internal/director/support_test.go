@@ -50,8 +50,7 @@ func TestSupported(t *testing.T) {
 		"scheduler's flags":   {edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.SchedFlag2}), syscall.ENOTSUP, "edit-service: scheduler flags (-b) are not built yet"},
 		"IPv6 real server":    {to("[2001:db8::2]:80", as), syscall.ENOTSUP, "add-destination: IPv6 real servers are not built yet"},
 		"another tunnel":      {to("10.0.0.1:80", func(d *ipvs.Destination) { d.Forwarding, d.TunnelType = ipvs.Tunnel, ipvs.GRE }), syscall.ENOTSUP, "add-destination: tunnels other than ipip (--tun-type) are not built yet"},
-		"upper threshold":     {to("10.0.0.1:80", func(d *ipvs.Destination) { d.Upper = 5 }), syscall.ENOTSUP, "add-destination: connection thresholds (-x, -y) are not built yet"},
-		"lower threshold":     {to("10.0.0.1:80", func(d *ipvs.Destination) { d.Lower = 5 }), syscall.ENOTSUP, "add-destination: connection thresholds (-x, -y) are not built yet"},
+		"thresholds":          {change: to("10.0.0.1:80", func(d *ipvs.Destination) { d.Upper = 5 })},
 		"tunnel type, no use": {change: to("10.0.0.1:80", func(d *ipvs.Destination) { d.TunnelType = ipvs.GRE })},
 	} {
 		t.Run(name, func(t *testing.T) {
