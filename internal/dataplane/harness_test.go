@@ -281,6 +281,10 @@ func (b *bench) try(frame []byte) (outcome, error) {
 	}
 	o := outcome{action: action, verdict: verdictNames[told.Verdict], state: stateNames[told.State]}
 	left := run.DataOut
+	if action == xdpPass && fateOf(directorVerdict(told.Verdict)) != Passed {
+		o.action, left = xdpRedirect, sendOn(left)
+		action = o.action
+	}
 	if len(left) >= 14 {
 		o.ip = left[14:]
 	}

@@ -25,6 +25,12 @@ const mutatedPackets = 1_000_000
 // Whatever arrives: no wrong read or write, no packet that is not counted, none
 // passed on that was touched, none sent that is not what the method makes of it.
 func TestMutatedPackets(t *testing.T) {
+	t.Run("sent by XDP", func(t *testing.T) { sendMutated(t, false, mutatedPackets) })
+	t.Run("handed over", func(t *testing.T) { sendMutated(t, true, mutatedPackets/4) })
+}
+
+func sendMutated(t *testing.T, handOver bool, packets int) {
+	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("LVSX_SEED"); text != "" {
 		var err error
@@ -32,7 +38,6 @@ func TestMutatedPackets(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	packets := mutatedPackets
 	if testing.Short() {
 		packets /= 20
 	}
@@ -51,6 +56,9 @@ func TestMutatedPackets(t *testing.T) {
 	}
 	b.apply("-A -t "+fuzzVIPs[""].String()+" -s wrr", "-A -u "+fuzzVIPs[""].String()+" -s rr")
 
+	if handOver {
+		b.handOver()
+	}
 	witnesses := b.establish(20)
 	before := b.verdicts()
 	m := mutator{rand.New(rand.NewPCG(seed, 0))}
