@@ -10,12 +10,16 @@ import (
 )
 
 // adopt learns from the maps what is configured. In new maps that is nothing.
-func (d *Dataplane) adopt() {
+func (d *Dataplane) adopt() error {
 	services := d.adoptServices()
 	listed := make(map[uint32]bool)
 	for _, s := range services {
 		if s != nil && !s.deleted {
 			d.adoptList(s, listed)
+			// An earlier director may have been killed before it did this itself.
+			if err := d.enter(s); err != nil {
+				return err
+			}
 		}
 	}
 	d.adoptTrash(services, listed)
@@ -25,6 +29,7 @@ func (d *Dataplane) adopt() {
 			d.forget(s)
 		}
 	}
+	return nil
 }
 
 func (d *Dataplane) adoptServices() []*service {

@@ -101,10 +101,18 @@ func (d *Dataplane) addService(config ipvs.Service) error {
 		l.Count, l.Gcd, l.MaxWeight = 0, 1, 0
 	}
 	d.carries.at[s.index] = directorStats{}
+	if err := d.enter(s); err != nil {
+		return err
+	}
+	d.vips.add(s.key.VIP.Addr())
+	return nil
+}
+
+// enter lets packets find the service.
+func (d *Dataplane) enter(s *service) error {
 	if err := d.maps.ServiceIndex.Put(toServiceKey(s.key), s.index); err != nil {
 		return fmt.Errorf("enter service %s: %w", s.key, err)
 	}
-	d.vips.add(s.key.VIP.Addr())
 	return nil
 }
 

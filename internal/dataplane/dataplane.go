@@ -85,7 +85,9 @@ func Open(config Config) (*Dataplane, error) {
 	if err := d.load(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	d.adopt()
+	if err := d.adopt(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
 	if err := d.adoptLinks(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

@@ -144,17 +144,20 @@ func (d *Dataplane) reset(t *testing.T) {
 	clear(d.buckets.at)
 	clear(d.settings.Vips[:])
 	clear(d.settings.Rips[:])
-	d.relearn()
+	d.relearn(t)
 }
 
 // relearn forgets all that Go knows, and adopts what the maps hold.
-func (d *Dataplane) relearn() {
+func (d *Dataplane) relearn(t *testing.T) {
+	t.Helper()
 	d.table = ipvs.Table{}
 	d.byKey, d.trash = make(map[ipvs.Key]*service), make(map[trashKey]*destination)
 	d.byRIP, d.hops = make(map[netip.Addr][]*destination), make(map[netip.Addr]NextHop)
 	d.freeServices, d.freeDests, d.regions, d.aged = nil, nil, regions{}, 0
 	d.vips, d.rips = filter{words: d.settings.Vips[:]}, filter{words: d.settings.Rips[:]}
-	d.adopt()
+	if err := d.adopt(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func prepare(t *testing.T, d *Dataplane, lines []string) *bench {

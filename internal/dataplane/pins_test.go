@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lvsx/lvsx/internal/host"
+	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
 // pinDir is a directory on a BPF file system that nobody else sees: the thread
@@ -134,6 +135,38 @@ func TestAdopt(t *testing.T) {
 		t.Errorf("%d services and %d destinations free in the end", len(b.freeServices), len(b.freeDests))
 	}
 	b.close()
+}
+
+// A director that was killed between two steps of a change leaves a service that
+// is listed but not found, or the other way round; the next one makes them agree.
+func TestAdoptInterrupted(t *testing.T) {
+	config := Config{PinDir: pinDir(t), Namespace: 7}
+	b := openPinned(t, config, 1<<20)
+	b.apply("-A -t 10.0.0.80:80 -s rr", "-a -t 10.0.0.80:80 -r 192.168.1.11:80 -g")
+	if err := b.maps.ServiceIndex.Delete(toServiceKey(ipvs.Key{Protocol: ipvs.TCP, VIP: vip})); err != nil {
+		t.Fatal(err)
+	}
+	b.close()
+	b = openPinned(t, config, b.now)
+	b.resolve()
+	if o := b.send(clientMAC, tcp(client, vip, "S")); o.verdict != "route" {
+		t.Errorf("a listed service: %s", o.verdict)
+	}
+	b.apply("-D -t 10.0.0.80:80")
+	b.close()
+}
+
+// A directory that is on no BPF file system cannot hold pins.
+func TestPinElsewhere(t *testing.T) {
+	enterNamespace(t)
+	dir := filepath.Join(t.TempDir(), "pins")
+	d, err := Open(Config{PinDir: dir, Connections: 64})
+	if err == nil {
+		t.Fatal(errors.Join(errors.New("opened"), d.Close()))
+	}
+	if !strings.HasPrefix(err.Error(), "pin map ") {
+		t.Errorf("Open = %v", err)
+	}
 }
 
 // slotsLeft is how many slots no list has.
