@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lvsx/lvsx/internal/control"
+)
+
+// What cannot be read whole is refused, and none of it is done.
+func TestBadBodies(t *testing.T) {
+	d := &director{}
+	path := serve(t, d)
+	good := `{"op":"flush"}`
+	for name, body := range map[string]string{
+		"empty":            "",
+		"no JSON":          "flush",
+		"no list":          good,
+		"cut":              "[" + good + ",",
+		"unknown field":    `[` + good + `,{"op":"flush","force":true}]`,
+		"wrong type":       `[` + good + `,{"op":5}]`,
+		"bad address":      `[` + good + `,{"op":"add-service","service":{"vip":"nowhere"}}]`,
+		"bad protocol":     `[` + good + `,{"op":"add-service","service":{"protocol":"icmp"}}]`,
+		"weight too large": `[` + good + `,{"op":"add-destination","destination":{"weight":99999999999}}]`,
+		"something behind": `[` + good + `] and more`,
+		"two lists":        `[` + good + `][` + good + `]`,
+		"too large":        "[" + good + strings.Repeat(" ", 5<<20) + "]",
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, answer := post(t, path, "/v1/changes", body)
+			if status != http.StatusBadRequest || !strings.Contains(answer, `"error":"`) {
+				t.Errorf("%d %s", status, answer)
+			}
+			if len(d.applied) > 0 {
+				t.Errorf("applied %v", d.applied)
+				d.applied = nil
+			}
+		})
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	path := serve(t, &director{})
+	for target, want := range map[string]int{
+		"/v1/services?protocol=icmp&vip=192.0.2.1:80&mark=0": http.StatusBadRequest,
+		"/v1/services?protocol=tcp&vip=nowhere&mark=0":       http.StatusBadRequest,
+		"/v1/services?protocol=tcp&vip=192.0.2.1:80&mark=-1": http.StatusBadRequest,
+		"/v1/services?protocol=tcp":                          http.StatusBadRequest,
+		"/v1/services?protocol=udp&vip=192.0.2.1:80&mark=0":  http.StatusUnprocessableEntity,
+		"/v2/services": http.StatusNotFound,
+		"/v1/changes":  http.StatusMethodNotAllowed,
+	} {
+		if status, answer := get(t, path, target); status != want {
+			t.Errorf("%s: %d %s, want %d", target, status, answer, want)
+		}
+	}
+}
+
+func TestSocket(t *testing.T) {
+	path := serve(t, &director{})
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != fs.ModeSocket|0o600 {
+		t.Errorf("the socket is %v, %v", info.Mode(), err)
+	}
+	if _, err := control.Dial(filepath.Join(t.TempDir(), "none")); !errors.Is(err, control.ErrNoDirector) {
+		t.Errorf("no socket: %v", err)
+	}
+	dead := filepath.Join(t.TempDir(), "dead")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.SetUnlinkOnClose(false)
+	listener.Close()
+	if _, err := control.Dial(dead); !errors.Is(err, control.ErrNoDirector) {
+		t.Errorf("the socket of a killed director: %v", err)
+	}
+	s, err := control.Listen(dead, &director{})
+	if err != nil {
+		t.Fatalf("listen where a killed director did: %v", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	if err := s.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func httpClient(path string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		},
+	}}
+}
+
+func post(t *testing.T, path, target, body string) (status int, answer string) {
+	t.Helper()
+	return read(t)(httpClient(path).Post("http://director"+target, "application/json", strings.NewReader(body)))
+}
+
+func get(t *testing.T, path, target string) (status int, answer string) {
+	t.Helper()
+	return read(t)(httpClient(path).Get("http://director" + target))
+}
+
+func read(t *testing.T) func(*http.Response, error) (int, string) {
+	t.Helper()
+	return func(r *http.Response, err error) (int, string) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.StatusCode, string(body)
+	}
+}
+
+func FuzzChanges(f *testing.F) {
+	f.Add(`[{"op":"flush"}]`)
+	f.Add(`[{"op":"add-service","service":{"protocol":"tcp","vip":"192.0.2.1:80","scheduler":"rr"}}]`)
+	f.Add(`[{"op":"add-destination","destination":{"rip":"[2001:db8::1]:80","forwarding":"masq","weight":-1}}]`)
+	d := &director{}
+	path := filepath.Join(f.TempDir(), "director.sock")
+	s, err := control.Listen(path, d)
+	if err != nil {
+		f.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	f.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			f.Error(err)
+		}
+	})
+	f.Fuzz(func(t *testing.T, body string) {
+		d.mu.Lock()
+		d.applied = nil
+		d.mu.Unlock()
+		status, answer := post(t, path, "/v1/changes", body)
+		if status != http.StatusOK && len(d.applied) > 0 {
+			t.Errorf("%d %s, but applied %v", status, answer, d.applied)
+		}
+	})
+}
