@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// player is a trace under way.
+type player struct {
+	*bench
+	forward string
+	flows   map[int]playedFlow
+}
+
+type playedFlow struct {
+	client, vip netip.AddrPort
+	server      netip.AddrPort
+}
+
+func (p *player) play(s traceStep) string {
+	switch s.Op {
+	case "open", "syn", "udp":
+		return p.open(s)
+	case "tcp-flags":
+		return p.sendFlags(s)
+	case "data":
+		f := p.flows[s.ID]
+		return p.expect(s, f, p.send(clientMAC, tcp(f.client, f.vip, "PA", 'x')))
+	case "close":
+		return p.closeFlow(p.flows[s.ID], s.How)
+	case "ipvsadm":
+		out := p.ipvsadm(s.Args)
+		p.resolve()
+		return diffListing(s.Args, s.Stdout, out, timerTolerance)
+	case "sleep":
+		p.pass(time.Duration(s.Seconds) * time.Second)
+		return ""
+	}
+	return "no such step is built"
+}
+
+// open sends the first packet and, if a server got it, shakes hands.
+func (p *player) open(s traceStep) string {
+	f := playedFlow{client: netip.AddrPortFrom(s.Src, s.Sport), vip: netip.AddrPortFrom(s.Dst, s.Dport)}
+	if !s.Src.Is4() {
+		return "IPv6 packets are not made"
+	}
+	first := tcp(f.client, f.vip, "S")
+	if s.Op == "udp" {
+		first = udp(f.client, f.vip, 'x')
+	}
+	if wrong := p.expect(s, f, p.send(clientMAC, first)); wrong != "" || s.Server == nil {
+		return wrong
+	}
+	f.server = netip.MustParseAddrPort(*s.Server)
+	p.flows[s.ID] = f
+	if s.Op != "open" {
+		return ""
+	}
+	return p.exchange(f, "<SA", ">A")
+}
+
+// sendFlags sends one segment with those flags.
+func (p *player) sendFlags(s traceStep) string {
+	f := playedFlow{client: netip.AddrPortFrom(s.Src, s.Sport), vip: netip.AddrPortFrom(s.Dst, s.Dport)}
+	var flags string
+	for name := range strings.SplitSeq(s.Flags, "-") {
+		if name != "none" {
+			flags += strings.ToUpper(name[:1])
+		}
+	}
+	o := p.send(clientMAC, tcp(f.client, f.vip, flags))
+	if strings.Contains(flags, "R") && o.action == xdpPass && s.Reply == "none" {
+		return "" // nobody answers a reset
+	}
+	return p.expect(s, f, o)
+}
+
+// closeFlow ends a connection. With DR and TUN the director sees only what the
+// client says of it.
+func (p *player) closeFlow(f playedFlow, how string) string {
+	switch how {
+	case "fin":
+		return p.exchange(f, ">FA", "<FA", ">A")
+	case "server-fin":
+		return p.exchange(f, "<FA", ">FA", "<A")
+	}
+	return p.exchange(f, ">R")
+}
+
+// exchange sends segments of a flow, > from the client and < from the server.
+func (p *player) exchange(f playedFlow, segments ...string) string {
+	for _, s := range segments {
+		if s[0] == '>' {
+			got := p.server(p.send(clientMAC, tcp(f.client, f.vip, s[1:])))
+			if got != f.server.String() {
+				return fmt.Sprintf("client's %s went to %s, want %s", s[1:], got, f.server)
+			}
+			continue
+		}
+		if p.forward != "nat" {
+			continue
+		}
+		o := p.send(serverMAC(f.server.Addr().As4()[3]), tcp(f.server, f.client, s[1:]))
+		if o.mac.String() != clientMAC.String() || broken(o.ip) != "" {
+			return fmt.Sprintf("server's %s: %s %s", s[1:], o.verdict, broken(o.ip))
+		}
+		if src, dst := endpoints(o.ip); src != f.vip || dst != f.client {
+			return fmt.Sprintf("server's %s left from %s to %s", s[1:], src, dst)
+		}
+	}
+	return ""
+}
+
+// expect says what is wrong with where a packet went.
+func (p *player) expect(s traceStep, f playedFlow, o outcome) string {
+	want := s.Reply
+	if s.Server != nil {
+		want = *s.Server
+	}
+	if got := p.server(o); got != want {
+		return fmt.Sprintf("%s to %s: went to %s, want %s", f.client, f.vip, got, want)
+	}
+	return ""
+}
+
+// server names the real server that a packet was sent to, or the answer to it.
+func (p *player) server(o outcome) string {
+	switch {
+	case o.action == xdpPass:
+		return "rst" // of the kernel's own stack
+	case o.action == xdpDrop:
+		return "none"
+	case o.mac.String() == clientMAC.String():
+		return fmt.Sprintf("icmp-%d-%d", o.ip[20], o.ip[21])
+	case broken(o.ip) != "":
+		return "nobody: " + broken(o.ip)
+	}
+	number := o.mac[5]/16*10 + o.mac[5]%16
+	_, dst := endpoints(o.ip)
+	switch p.forward {
+	case "dr":
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 168, 1, number}), dst.Port()).String()
+	case "tun":
+		_, inner := endpoints(o.ip[20:])
+		return netip.AddrPortFrom(dst.Addr(), inner.Port()).String()
+	}
+	return dst.String()
+}
+
+// diffListing compares what ipvsadm printed: connections as a set, with timers
+// to the tolerance.
+func diffListing(args, want, got string, tolerance time.Duration) string {
+	if strings.Contains(args, "-c") {
+		return diffConns(want, got, tolerance)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		return "ipvsadm " + args + " (-want +got):\n" + diff
+	}
+	return ""
+}
