@@ -59,6 +59,9 @@ static __always_inline struct place place_of(const union addr *client, __be16 po
 	hash ^= hash_seed[1] ^ ((__u64)proto << 16 | port);
 	hash *= multiplier;
 	hash ^= hash >> 32;
+	/* Clients count up: without this they crowd some buckets. */
+	hash *= multiplier;
+	hash ^= hash >> 29;
 
 	place.home = hash & (BUCKET_CONNS - 1);
 	place.buckets[0] = reduce(hash >> 32);
@@ -163,7 +166,7 @@ __noinline __u64 locate(const struct flow *flow, enum direction direction, __u32
 		if (!bucket)
 			return 0;
 		for (__u32 i = 0; i < BUCKET_CONNS; i++) {
-			__u32 slot = (place.home + i) % BUCKET_CONNS;
+			__u32 slot = (place.home ^ i) % BUCKET_CONNS;
 
 			if (match(&bucket->conns[slot], flow, direction, now, &found))
 				return (__u64)index * BUCKET_CONNS + slot + 1;
@@ -306,7 +309,7 @@ __noinline __u64 claim(const struct place *place, __u32 now)
 		if (!bucket)
 			return 0;
 		for (__u32 i = 0; i < BUCKET_CONNS && least > WORTH_FREE; i++) {
-			__u32 slot = (place->home + i) % BUCKET_CONNS;
+			__u32 slot = (place->home ^ i) % BUCKET_CONNS;
 			__u32 life = READ_ONCE(bucket->conns[slot].life);
 			__u32 mine = worth(&bucket->conns[slot], life, now);
 
