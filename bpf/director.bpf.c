@@ -52,7 +52,7 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 		return VERDICT_DESTINATION_GONE;
 	count_in(found->dest, pkt->length);
 	pkt->state = step(found, half, pkt->event, pkt->moment.now);
-	return forward_request(ctx, pkt, conn, dest, from);
+	return forward_request(ctx, pkt, conn->forwarding, dest, from);
 }
 
 /* reply handles a packet of a NAT connection from its real server. */
@@ -68,6 +68,28 @@ static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt
 		count_out(found->dest, pkt->length);
 	pkt->state = step(found, HALF_OUTPUT, pkt->event, pkt->moment.now);
 	return forward_reply(ctx, pkt, found->conn, from);
+}
+
+/*
+ * send_once sends a packet on that leaves no connection behind: none of its
+ * client's next packets and none of its real server's answers belongs to it
+ * (IP_VS_CONN_F_ONE_PACKET).
+ */
+static __always_inline enum verdict send_once(struct xdp_md *ctx, struct packet *pkt, __u32 key,
+					      const struct dest *dest)
+{
+	account_once(key);
+	count_conn(key);
+	count_in(key, pkt->length);
+	return forward_request(ctx, pkt, dest->forwarding, dest,
+			       find_interface(ctx->ingress_ifindex));
+}
+
+static __always_inline int is_one_packet(const struct packet *pkt, __u32 service)
+{
+	const struct service *s = bpf_map_lookup_elem(&services, &service);
+
+	return pkt->flow.proto == IPPROTO_UDP && s && s->flags & SERVICE_ONE_PACKET;
 }
 
 /*
@@ -95,6 +117,8 @@ static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
 	dest = bpf_map_lookup_elem(&dests, &key);
 	if (key == DEST_NONE || !dest)
 		return VERDICT_NO_DESTINATION;
+	if (is_one_packet(pkt, *service))
+		return send_once(ctx, pkt, key, dest);
 	if (!new_conn(place, pkt, key, dest->forwarding, ctx->ingress_ifindex, found))
 		return VERDICT_TABLE_FULL;
 	count_conn(found->dest);

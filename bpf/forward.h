@@ -47,11 +47,11 @@ static __always_inline enum verdict check_limits(const struct packet *pkt, const
 
 /* forward_request sends a packet from the client on to the real server. */
 static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct packet *pkt,
-						    const struct conn *conn,
+						    enum forwarding forwarding,
 						    const struct dest *dest,
 						    const struct interface *from)
 {
-	__u32 overhead = conn->forwarding == FORWARDING_TUNNEL ? sizeof(struct iphdr) : 0;
+	__u32 overhead = forwarding == FORWARDING_TUNNEL ? sizeof(struct iphdr) : 0;
 	enum verdict verdict;
 
 	if (dest->flags & DEST_LOCAL)
@@ -65,9 +65,9 @@ static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct p
 		return verdict;
 
 	pkt->next = dest->next;
-	switch (conn->forwarding) {
+	switch (forwarding) {
 	case FORWARDING_MASQ:
-		masquerade(ctx, pkt, dest, real_port(conn, dest));
+		masquerade(ctx, pkt, dest, dest->port ? dest->port : pkt->flow.port.dest);
 		return VERDICT_MASQ_IN;
 	case FORWARDING_TUNNEL:
 		return encapsulate(ctx, pkt, dest) ? VERDICT_TUNNEL : VERDICT_NO_ROOM;

@@ -44,6 +44,15 @@ static __always_inline void account_begin(__u32 dest)
 		note_threshold(load, __sync_fetch_and_add(&load->total, 1));
 }
 
+/* account_once is the beginning and the end of a connection in one. */
+static __always_inline void account_once(__u32 dest)
+{
+	struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);
+
+	if (load)
+		note_threshold(load, READ_ONCE(load->total));
+}
+
 static __always_inline void account_activity(__u32 dest, int change)
 {
 	struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);

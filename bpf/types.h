@@ -106,6 +106,11 @@ struct service_key {
 };
 _Static_assert(sizeof(struct service_key) == 24, "service_key has holes");
 
+/* The kernel's IP_VS_SVC_F_*, those that the datapath minds. */
+enum service_flags {
+	SERVICE_ONE_PACKET = 4, /* UDP: each packet is a connection of its own */
+};
+
 enum service_use {
 	SERVICE_FREE,
 	SERVICE_CONFIGURED,
@@ -125,7 +130,7 @@ struct service {
 	 */
 	__u64 cursor;
 	struct service_key key;
-	__u32 flags; /* IP_VS_SVC_F_*, for the director alone */
+	__u32 flags; /* IP_VS_SVC_F_*; see enum service_flags */
 	enum service_use use;
 	__u8 pad[16];
 };

@@ -45,7 +45,6 @@ var connsNotBuilt = map[string]string{
 	"tcp-nat6-established":   "IPv6",
 	"tcp-nat6-server-rst":    "IPv6",
 	"udp-nat6":               "IPv6",
-	"udp-ops":                "one-packet scheduling",
 }
 
 // listsNotBuilt are lists that are passed over while they are refused.

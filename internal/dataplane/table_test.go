@@ -25,7 +25,6 @@ func (b *bench) fill(service netip.AddrPort) (flows int) {
 // Connections whose time is over give room at once, whether ageing or a listing
 // has met them or not.
 func TestDeadEntriesGiveRoom(t *testing.T) {
-	dns := netip.MustParseAddrPort("10.0.0.80:53")
 	for name, meet := range map[string]func(*bench){
 		"not met":       func(*bench) {},
 		"met by a list": func(b *bench) { b.ipvsadm("-L -n") },

@@ -48,9 +48,7 @@ func missingInService(s ipvs.Service) string {
 		return "persistence engines (--pe) are"
 	case s.Flags&ipvs.Persistent != 0:
 		return "persistence (-p) is"
-	case s.Flags&ipvs.OnePacket != 0:
-		return "one-packet scheduling (-o) is"
-	case s.Flags != 0:
+	case s.Flags&^ipvs.OnePacket != 0:
 		return "scheduler flags (-b) are"
 	}
 	return ""

@@ -46,7 +46,7 @@ func TestSupported(t *testing.T) {
 		"IPv6":                {add(ipvs.Service{Key: v6, Scheduler: "rr"}), syscall.ENOTSUP, "add-service: IPv6 services are not built yet"},
 		"engine":              {add(ipvs.Service{Key: tcp, Scheduler: "rr", Engine: "sip"}), syscall.ENOTSUP, "add-service: persistence engines (--pe) are not built yet"},
 		"persistence":         {edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.Persistent}), syscall.ENOTSUP, "edit-service: persistence (-p) is not built yet"},
-		"one packet":          {edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.OnePacket}), syscall.ENOTSUP, "edit-service: one-packet scheduling (-o) is not built yet"},
+		"one packet":          {change: edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.OnePacket})},
 		"scheduler's flags":   {edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.SchedFlag2}), syscall.ENOTSUP, "edit-service: scheduler flags (-b) are not built yet"},
 		"IPv6 real server":    {to("[2001:db8::2]:80", as), syscall.ENOTSUP, "add-destination: IPv6 real servers are not built yet"},
 		"another tunnel":      {to("10.0.0.1:80", func(d *ipvs.Destination) { d.Forwarding, d.TunnelType = ipvs.Tunnel, ipvs.GRE }), syscall.ENOTSUP, "add-destination: tunnels other than ipip (--tun-type) are not built yet"},
