@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -202,11 +204,10 @@ func enterHostMounts(network *os.File) error {
 	if err := unix.Setns(int(network.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter network namespace: %w", err)
 	}
-	mounts, err := openHostMounts()
+	mounts, err := hostMounts()
 	if err != nil {
 		return err
 	}
-	defer mounts.Close()
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("unshare working directory: %w", err)
 	}
@@ -216,28 +217,65 @@ func enterHostMounts(network *os.File) error {
 	return nil
 }
 
-// openHostMounts opens the mount namespace of process 1 or, where that has
-// more rights than we have and is closed to us (ptrace(2), access mode
-// checking), that of our furthest ancestor that is not: of the shell in which
-// `ip netns exec` was typed, for one.
+// hostMounts is found once: who our ancestors are changes when they end, and
+// what was pinned must be found again.
+var hostMounts = sync.OnceValues(openHostMounts)
+
+// openHostMounts opens the mount namespace of process 1. Where that has more
+// rights than we have and is closed to us (ptrace(2), access mode checking) it
+// is that of our furthest ancestor that is not, of the shell in which `ip netns
+// exec` was typed, for one; and where no ancestor is left, the one that most
+// processes with our root directory are in.
 func openHostMounts() (*os.File, error) {
 	first, err := os.Open("/proc/1/ns/mnt")
 	if err == nil || !errors.Is(err, os.ErrPermission) {
 		return first, err
 	}
-	furthest, err := os.Open("/proc/self/ns/mnt")
+	own, err := os.Readlink("/proc/self/ns/mnt")
 	if err != nil {
-		return nil, fmt.Errorf("open mount namespace: %w", err)
+		return nil, fmt.Errorf("read mount namespace: %w", err)
 	}
+	furthest := os.Getpid()
 	for pid := os.Getppid(); pid > 1; pid = parentOf(pid) {
-		mounts, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid))
-		if err != nil {
+		if _, err := os.Readlink(mountsOf(pid)); err != nil {
 			break
 		}
-		furthest.Close()
-		furthest = mounts
+		furthest = pid
 	}
-	return furthest, nil
+	if found, err := os.Readlink(mountsOf(furthest)); err != nil || found == own {
+		furthest = inCommonMounts()
+	}
+	return os.Open(mountsOf(furthest))
+}
+
+func mountsOf(pid int) string {
+	return fmt.Sprintf("/proc/%d/ns/mnt", pid)
+}
+
+// inCommonMounts returns a process in the mount namespace that most processes
+// with our root directory are in, our own if there is none with more.
+func inCommonMounts() int {
+	processes, _ := filepath.Glob("/proc/[0-9]*")
+	root, err := os.Stat("/")
+	if err != nil {
+		return os.Getpid()
+	}
+	most, count := os.Getpid(), make(map[string]int)
+	for _, process := range processes {
+		mounts, err := os.Readlink(process + "/ns/mnt")
+		if err != nil {
+			continue
+		}
+		itsRoot, err := os.Stat(process + "/root/")
+		if err != nil || !os.SameFile(root, itsRoot) {
+			continue
+		}
+		count[mounts]++
+		if best, err := os.Readlink(mountsOf(most)); err == nil && count[mounts] > count[best] {
+			most, _ = strconv.Atoi(filepath.Base(process))
+		}
+	}
+	return most
 }
 
 // parentOf returns 0 for a process that is gone.
