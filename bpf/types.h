@@ -309,6 +309,11 @@ struct handover {
 };
 _Static_assert(sizeof(struct handover) <= 32, "handover fits before a packet");
 
+/* What a user set of the timeouts, for the director alone. */
+struct timeout_setting {
+	__u32 seconds[STATE_SLOTS]; /* 0: the kernel's default */
+};
+
 /* Where a test says what time it is and learns what became of its packet. */
 struct test_case {
 	__u32 now;  /* in ticks */

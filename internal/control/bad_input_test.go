@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/lvsx/lvsx/internal/control"
+	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
 // What cannot be read whole is refused, and none of it is done.
@@ -46,6 +47,20 @@ func TestBadBodies(t *testing.T) {
 				d.applied = nil
 			}
 		})
+	}
+}
+
+func TestBadTimeouts(t *testing.T) {
+	d := &director{}
+	path := serve(t, d)
+	for _, body := range []string{"", "5", `{"tcp":-1}`, `{"tcp":4294967296}`, `{"tcp":1,"sctp":1}`, `{"tcp":1}{"udp":1}`} {
+		status, answer := read(t)(put(path, "/v1/timeouts", body))
+		if status != http.StatusBadRequest || !strings.Contains(answer, `"error":"read timeouts: `) {
+			t.Errorf("%s: %d %s", body, status, answer)
+		}
+	}
+	if d.timeouts != (ipvs.Timeouts{}) {
+		t.Errorf("set %+v", d.timeouts)
 	}
 }
 
@@ -108,6 +123,14 @@ func httpClient(path string) *http.Client {
 func post(t *testing.T, path, target, body string) (status int, answer string) {
 	t.Helper()
 	return read(t)(httpClient(path).Post("http://director"+target, "application/json", strings.NewReader(body)))
+}
+
+func put(path, target, body string) (*http.Response, error) {
+	request, err := http.NewRequest(http.MethodPut, "http://director"+target, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return httpClient(path).Do(request)
 }
 
 func get(t *testing.T, path, target string) (status int, answer string) {

@@ -22,7 +22,7 @@ import (
 // ErrNoDirector is why Dial fails where no director runs.
 var ErrNoDirector = errors.New("no director is running in this network namespace; start one with: lvsx director")
 
-// Client speaks to a running director. It is an ipvsadm.Director.
+// Client speaks to a running director. It is an ipvsadm.Director and TimeoutKeeper.
 type Client struct {
 	http http.Client
 }
@@ -78,6 +78,33 @@ func (c *Client) Service(key ipvs.Key) (service ipvs.ServiceStatus, err error) {
 		"mark":     {strconv.FormatUint(uint64(key.Mark), 10)},
 	}
 	return service, c.get("/v1/services?"+query.Encode(), &service)
+}
+
+// Timeouts returns those of the director.
+func (c *Client) Timeouts() (timeouts ipvs.Timeouts, err error) {
+	return timeouts, c.get("/v1/timeouts", &timeouts)
+}
+
+// SetTimeouts sets those that are not zero.
+func (c *Client) SetTimeouts(timeouts ipvs.Timeouts) error {
+	body, err := json.Marshal(timeouts)
+	if err != nil {
+		return fmt.Errorf("write timeouts: %w", err)
+	}
+	request, err := http.NewRequest(http.MethodPut, "http://director/v1/timeouts", bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("write timeouts: %w", err)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask director: %w", err)
+	}
+	defer response.Body.Close()
+	var r result
+	if err := json.NewDecoder(response.Body).Decode(&r); err != nil {
+		return fmt.Errorf("read director's answer: %w", err)
+	}
+	return r.err()
 }
 
 // Status returns the director's state of health.

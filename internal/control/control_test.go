@@ -31,6 +31,8 @@ type director struct {
 	refuse  error // from the second change on
 	conns   []ipvs.Conn
 	cut     error // after the connections
+
+	timeouts ipvs.Timeouts
 }
 
 func (d *director) Apply(changes ...ipvs.Change) (int, error) {
@@ -63,6 +65,18 @@ func (d *director) Conns(yield func(ipvs.Conn) error) error {
 		}
 	}
 	return d.cut
+}
+
+func (d *director) Timeouts() (ipvs.Timeouts, error) {
+	return d.timeouts, nil
+}
+
+func (d *director) SetTimeouts(t ipvs.Timeouts) error {
+	if d.refuse != nil {
+		return d.refuse
+	}
+	d.timeouts = t
+	return nil
 }
 
 func (d *director) Status() (control.Status, error) {
@@ -143,6 +157,13 @@ func TestRoundTrip(t *testing.T) {
 	if diff := cmp.Diff(status, one, plain); diff != "" {
 		t.Errorf("service (-want +got):\n%s", diff)
 	}
+	want := ipvs.Timeouts{TCP: 3600, UDP: 5}
+	if err := c.SetTimeouts(want); err != nil {
+		t.Error(err)
+	}
+	if got, err := c.Timeouts(); got != want || err != nil {
+		t.Errorf("Timeouts = %+v, %v", got, err)
+	}
 	health, err := c.Status()
 	if err != nil || health.PID != 42 || health.Problems[0] != "no route" {
 		t.Errorf("Status = %+v, %v", health, err)
@@ -161,6 +182,9 @@ func TestRefusals(t *testing.T) {
 	d.refuse = errors.New("the disk is gone")
 	if n, err := c.Apply(changes...); n != 1 || err == nil || err.Error() != "the disk is gone" {
 		t.Errorf("Apply = %d, %v", n, err)
+	}
+	if err := c.SetTimeouts(ipvs.Timeouts{TCP: 1}); err == nil || err.Error() != "the disk is gone" {
+		t.Errorf("SetTimeouts = %v", err)
 	}
 	missing := ipvs.Key{Protocol: ipvs.UDP, VIP: key.VIP}
 	if _, err := c.Service(missing); !errors.Is(err, syscall.ESRCH) {

@@ -27,6 +27,8 @@ type Director interface {
 	Services() ([]ipvs.ServiceStatus, error)
 	Service(ipvs.Key) (ipvs.ServiceStatus, error)
 	Conns(yield func(ipvs.Conn) error) error
+	Timeouts() (ipvs.Timeouts, error)
+	SetTimeouts(ipvs.Timeouts) error // zero leaves one as it is
 	Status() (Status, error)
 }
 
@@ -62,7 +64,8 @@ type Verdict struct {
 	Packets uint64 `json:"packets"`
 }
 
-// result is the answer to changes, and any other answer that is a refusal.
+// result is the answer to changes and to new timeouts, and any other answer
+// that is a refusal.
 type result struct {
 	Applied int      `json:"applied"`
 	Refusal *refusal `json:"refusal,omitempty"`

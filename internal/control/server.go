@@ -70,6 +70,11 @@ func handler(d Director) http.Handler {
 	mux.HandleFunc("POST /v1/changes", func(w http.ResponseWriter, r *http.Request) { serveChanges(w, r, d) })
 	mux.HandleFunc("GET /v1/services", func(w http.ResponseWriter, r *http.Request) { serveServices(w, r, d) })
 	mux.HandleFunc("GET /v1/connections", func(w http.ResponseWriter, r *http.Request) { serveConns(w, d) })
+	mux.HandleFunc("GET /v1/timeouts", func(w http.ResponseWriter, r *http.Request) {
+		timeouts, err := d.Timeouts()
+		answer(w, timeouts, err)
+	})
+	mux.HandleFunc("PUT /v1/timeouts", func(w http.ResponseWriter, r *http.Request) { serveSetTimeouts(w, r, d) })
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		status, err := d.Status()
 		answer(w, status, err)
@@ -79,18 +84,34 @@ func handler(d Director) http.Handler {
 
 func serveChanges(w http.ResponseWriter, r *http.Request, d Director) {
 	var changes []ipvs.Change
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&changes); err != nil {
+	if err := readBody(w, r, &changes); err != nil {
 		reject(w, fmt.Errorf("read changes: %w", err))
-		return
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		reject(w, errors.New("read changes: something follows the list"))
 		return
 	}
 	applied, err := d.Apply(changes...)
 	respond(w, http.StatusOK, toResult(applied, err))
+}
+
+// readBody reads one JSON value that takes the whole body.
+func readBody(w http.ResponseWriter, r *http.Request, value any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(value); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the end")
+	}
+	return nil
+}
+
+func serveSetTimeouts(w http.ResponseWriter, r *http.Request, d Director) {
+	var timeouts ipvs.Timeouts
+	if err := readBody(w, r, &timeouts); err != nil {
+		reject(w, fmt.Errorf("read timeouts: %w", err))
+		return
+	}
+	answer(w, result{}, d.SetTimeouts(timeouts))
 }
 
 // serveServices answers with all services, or the one that the query names.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/lvsx/lvsx/internal/ipvs"
@@ -49,6 +48,7 @@ type Dataplane struct {
 	loads      memory[directorDestLoad]
 	bases      memory[directorStats]
 	carries    memory[directorStats]
+	timeouts   memory[directorTimeoutSetting]
 	buckets    memory[directorBucket]
 	settingMem memory[directorDirectorSettings]
 
@@ -139,7 +139,7 @@ func (d *Dataplane) load() error {
 	d.settings = &d.settingMem.at[0]
 	d.settings.Epoch = 1
 	d.vips.words, d.rips.words = d.settings.Vips[:], d.settings.Rips[:]
-	d.setTimeouts()
+	d.writeTimeouts()
 	return d.pin(spec, pinned)
 }
 
@@ -166,6 +166,9 @@ func (d *Dataplane) mapAll(settings *ebpf.Map) (err error) {
 	if d.carries, err = mapMemory[directorStats](d.maps.ServiceCarries, d.maps.ServiceCarries.MaxEntries()); err != nil {
 		return err
 	}
+	if d.timeouts, err = mapMemory[directorTimeoutSetting](d.maps.Timeouts, 1); err != nil {
+		return err
+	}
 	if d.buckets, err = mapMemory[directorBucket](d.maps.Conns, d.maps.Conns.MaxEntries()); err != nil {
 		return err
 	}
@@ -180,7 +183,7 @@ func (d *Dataplane) Close() error {
 		errs = append(errs, a.link.Close())
 	}
 	errs = append(errs, d.services.unmap(), d.lists.unmap(), d.slots.unmap(), d.dests.unmap(), d.loads.unmap(),
-		d.bases.unmap(), d.carries.unmap(), d.buckets.unmap(), d.settingMem.unmap(),
+		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.buckets.unmap(), d.settingMem.unmap(),
 		d.maps.Close(), d.program.Close(), d.sender.Close())
 	return errors.Join(errs...)
 }
@@ -188,27 +191,4 @@ func (d *Dataplane) Close() error {
 // Program is the datapath's XDP program, for measuring it.
 func (d *Dataplane) Program() *ebpf.Program {
 	return d.program
-}
-
-// stateTimeouts are the kernel's (net/netfilter/ipvs/ip_vs_proto_tcp.c and
-// ip_vs_proto_udp.c).
-var stateTimeouts = [directorStateSTATE_COUNT]time.Duration{
-	directorStateSTATE_NONE:        2 * time.Second,
-	directorStateSTATE_ESTABLISHED: 15 * time.Minute,
-	directorStateSTATE_SYN_SENT:    2 * time.Minute,
-	directorStateSTATE_SYN_RECV:    1 * time.Minute,
-	directorStateSTATE_FIN_WAIT:    2 * time.Minute,
-	directorStateSTATE_TIME_WAIT:   2 * time.Minute,
-	directorStateSTATE_CLOSE:       10 * time.Second,
-	directorStateSTATE_CLOSE_WAIT:  1 * time.Minute,
-	directorStateSTATE_LAST_ACK:    30 * time.Second,
-	directorStateSTATE_LISTEN:      2 * time.Minute,
-	directorStateSTATE_SYNACK:      2 * time.Minute,
-	directorStateSTATE_UDP:         5 * time.Minute,
-}
-
-func (d *Dataplane) setTimeouts() {
-	for state, timeout := range stateTimeouts {
-		d.settings.Timeouts[state] = d.clock.ticks(timeout)
-	}
 }

@@ -232,6 +232,11 @@ type directorTestCase struct {
 	State   uint32
 }
 
+type directorTimeoutSetting struct {
+	_       structs.HostLayout
+	Seconds [16]uint32
+}
+
 type directorVerdict uint32
 
 const (
@@ -283,6 +288,7 @@ const (
 	directorMapServiceIndex   = "service_index"
 	directorMapServices       = "services"
 	directorMapSlots          = "slots"
+	directorMapTimeouts       = "timeouts"
 	directorMapVerdicts       = "verdicts"
 	directorProgDirector      = "director"
 	directorProgDirectorAt    = "director_at"
@@ -360,6 +366,7 @@ type directorMapSpecs struct {
 	ServiceIndex   *ebpf.MapSpec `ebpf:"service_index"`
 	Services       *ebpf.MapSpec `ebpf:"services"`
 	Slots          *ebpf.MapSpec `ebpf:"slots"`
+	Timeouts       *ebpf.MapSpec `ebpf:"timeouts"`
 	Verdicts       *ebpf.MapSpec `ebpf:"verdicts"`
 }
 
@@ -407,6 +414,7 @@ type directorMaps struct {
 	ServiceIndex   *ebpf.Map `ebpf:"service_index"`
 	Services       *ebpf.Map `ebpf:"services"`
 	Slots          *ebpf.Map `ebpf:"slots"`
+	Timeouts       *ebpf.Map `ebpf:"timeouts"`
 	Verdicts       *ebpf.Map `ebpf:"verdicts"`
 }
 
@@ -424,6 +432,7 @@ func (m *directorMaps) Close() error {
 		m.ServiceIndex,
 		m.Services,
 		m.Slots,
+		m.Timeouts,
 		m.Verdicts,
 	)
 }

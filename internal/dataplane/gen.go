@@ -2,4 +2,4 @@
 
 package dataplane
 
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -type service_use -type service_key -type service -type slot -type list -type hop -type dest -type dest_load -type stats -type conn -type bucket -type interface -type verdict -type state -type scheduler -type forwarding -type dest_flags -type interface_flags -type handover_work -type addr -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror -I../../bpf/include -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu" director ../../bpf/director.bpf.c
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -type service_use -type service_key -type service -type slot -type list -type hop -type dest -type dest_load -type stats -type timeout_setting -type conn -type bucket -type interface -type verdict -type state -type scheduler -type forwarding -type dest_flags -type interface_flags -type handover_work -type addr -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror -I../../bpf/include -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu" director ../../bpf/director.bpf.c

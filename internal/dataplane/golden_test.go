@@ -133,7 +133,7 @@ func (e exchange) isKernels(t *testing.T, in []byte) bool {
 	if routed || e.Label == "server packet, ttl 1" {
 		return true
 	}
-	for _, answered := range []string{"no connection: ", "no service", "ack without connection", "port without a service", "echo request", "timestamp request", "tcp ack, service without servers"} {
+	for _, answered := range []string{"no connection: ", "no service", "ack without connection", "port without a service", "echo request", "timestamp request", "tcp ack, service without servers", "client data after the entry ended"} {
 		if strings.HasPrefix(e.Label, answered) {
 			return true
 		}

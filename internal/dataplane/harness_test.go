@@ -141,9 +141,11 @@ func (d *Dataplane) reset(t *testing.T) {
 	clear(d.loads.at)
 	clear(d.bases.at)
 	clear(d.carries.at)
+	clear(d.timeouts.at)
 	clear(d.buckets.at)
 	clear(d.settings.Vips[:])
 	clear(d.settings.Rips[:])
+	d.writeTimeouts()
 	d.relearn(t)
 }
 
@@ -242,6 +244,10 @@ func (b *bench) Apply(changes ...ipvs.Change) (int, error) {
 		}
 	}
 	return len(changes), nil
+}
+
+func (b *bench) Timeouts() (ipvs.Timeouts, error) {
+	return b.Dataplane.Timeouts(), nil
 }
 
 func (b *bench) Services() ([]ipvs.ServiceStatus, error) {

@@ -191,7 +191,7 @@ func layoutOf(spec *ebpf.CollectionSpec) [32]byte {
 	}
 	for _, value := range []any{
 		directorServiceKey{}, directorService{}, directorList{}, directorSlot{}, directorDest{},
-		directorDestLoad{}, directorStats{}, directorConn{}, directorBucket{},
+		directorDestLoad{}, directorStats{}, directorTimeoutSetting{}, directorConn{}, directorBucket{},
 	} {
 		text = fmt.Appendf(text, "%s", describe(reflect.TypeOf(value)))
 	}

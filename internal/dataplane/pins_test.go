@@ -67,7 +67,7 @@ func (b *bench) close() {
 // shown is all that a user sees.
 func (b *bench) shown() string {
 	var out strings.Builder
-	for _, args := range []string{"-S -n", "-L -n --nosort", "-L -n --stats", "-L -n --thresholds", "-L -n -c"} {
+	for _, args := range []string{"-S -n", "-L -n --nosort", "-L -n --stats", "-L -n --thresholds", "-L --timeout", "-L -n -c"} {
 		fmt.Fprintf(&out, "ipvsadm %s\n%s", args, b.ipvsadm(args))
 	}
 	return out.String()
@@ -77,6 +77,7 @@ func (b *bench) shown() string {
 func TestAdopt(t *testing.T) {
 	config := Config{PinDir: pinDir(t), Namespace: 7}
 	setup := []string{
+		"--set 0 45 77",
 		"-A -t 10.0.0.80:80 -s rr",
 		"-a -t 10.0.0.80:80 -r 192.168.1.12:80 -g -w 1 -x 500 -y 20",
 		"-a -t 10.0.0.80:80 -r 192.168.1.11:80 -g -w 1",

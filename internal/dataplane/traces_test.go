@@ -50,7 +50,7 @@ var tracesNotBuilt = map[string]string{
 	"rr-nonpersistent-80-and-port0":   "persistence",
 	"rr-persistent":                   "persistence",
 	"rr-persistent-delete":            "persistence",
-	"rr-persistent-expiry":            "persistence, and timeouts that are set",
+	"rr-persistent-expiry":            "persistence",
 	"rr-persistent-port0-nat":         "persistence",
 	"rr-persistent-quiesce":           "persistence",
 	"rr-persistent6-mask64":           "persistence and IPv6",

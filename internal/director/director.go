@@ -234,6 +234,20 @@ func (d *Director) Conns(yield func(ipvs.Conn) error) error {
 	return d.plane.Conns(yield)
 }
 
+// Timeouts returns those that a user can set.
+func (d *Director) Timeouts() (ipvs.Timeouts, error) {
+	return d.plane.Timeouts(), nil
+}
+
+// SetTimeouts sets those that are not zero.
+func (d *Director) SetTimeouts(t ipvs.Timeouts) error {
+	if err := d.plane.SetTimeouts(t); err != nil {
+		return err
+	}
+	d.options.Log.Info("set timeouts", "timeouts", d.plane.Timeouts())
+	return nil
+}
+
 // Status returns the director's state of health.
 func (d *Director) Status() (control.Status, error) {
 	verdicts, err := d.plane.Verdicts()

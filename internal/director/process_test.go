@@ -251,6 +251,9 @@ func TestKilledDirector(t *testing.T) {
 			if _, err := n.client().Apply(setup...); err != nil {
 				t.Fatal(err)
 			}
+			if err := n.client().SetTimeouts(ipvs.Timeouts{TCP: 3600}); err != nil {
+				t.Fatal(err)
+			}
 			before := n.services()
 			signal := syscall.SIGTERM
 			if how == "killed" {
@@ -268,6 +271,10 @@ func TestKilledDirector(t *testing.T) {
 			p = n.start("run", "a")
 			if diff := cmp.Diff(before, n.services(), plain); diff != "" {
 				t.Errorf("services (-before +after):\n%s", diff)
+			}
+			timeouts, err := n.client().Timeouts()
+			if want := (ipvs.Timeouts{TCP: 3600, TCPFin: 120, UDP: 300}); timeouts != want || err != nil {
+				t.Errorf("timeouts %+v, %v", timeouts, err)
 			}
 			status, err := n.client().Status()
 			if err != nil || status.PID != p.Process.Pid || status.Services != 1 || status.Connections.Capacity < 1024 {

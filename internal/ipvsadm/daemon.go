@@ -28,12 +28,6 @@ func (d Daemon) String() string {
 		d.Role, d.Interface, d.SyncID, d.MaxLen, d.Group, d.Port, d.TTL)
 }
 
-// Timeouts are the protocols' timeouts of --set, in seconds. In a request zero
-// leaves one as it is.
-type Timeouts struct {
-	TCP, TCPFin, UDP uint32
-}
-
 func (p *parser) startDaemon(value string, _ bool) error {
 	if value != "master" && value != "backup" {
 		return misuse("illegal start-daemon parameter specified")

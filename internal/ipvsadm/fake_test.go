@@ -16,7 +16,7 @@ import (
 // namespace: eth0 with 10.0.0.1/24.
 type fakeDirector struct {
 	table    ipvs.Table
-	timeouts ipvsadm.Timeouts
+	timeouts ipvs.Timeouts
 	daemons  []ipvsadm.Daemon
 	conns    []ipvs.Conn
 	stats    ipvs.Stats // of every service and destination
@@ -24,7 +24,7 @@ type fakeDirector struct {
 }
 
 func newFake() *fakeDirector {
-	return &fakeDirector{timeouts: ipvsadm.Timeouts{TCP: 900, TCPFin: 120, UDP: 300}}
+	return &fakeDirector{timeouts: ipvs.Timeouts{TCP: 900, TCPFin: 120, UDP: 300}}
 }
 
 var (
@@ -97,11 +97,11 @@ func (f *fakeDirector) Conns(yield func(ipvs.Conn) error) error {
 	return nil
 }
 
-func (f *fakeDirector) Timeouts() (ipvsadm.Timeouts, error) {
+func (f *fakeDirector) Timeouts() (ipvs.Timeouts, error) {
 	return f.timeouts, nil
 }
 
-func (f *fakeDirector) SetTimeouts(t ipvsadm.Timeouts) error {
+func (f *fakeDirector) SetTimeouts(t ipvs.Timeouts) error {
 	for to, from := range map[*uint32]uint32{&f.timeouts.TCP: t.TCP, &f.timeouts.TCPFin: t.TCPFin, &f.timeouts.UDP: t.UDP} {
 		if from != 0 {
 			*to = from

@@ -36,8 +36,8 @@ type Director interface {
 
 // TimeoutKeeper is a director that has --set and "-L --timeout".
 type TimeoutKeeper interface {
-	Timeouts() (Timeouts, error)
-	SetTimeouts(Timeouts) error
+	Timeouts() (ipvs.Timeouts, error)
+	SetTimeouts(ipvs.Timeouts) error
 }
 
 // DaemonKeeper is a director that has sync daemons. The errors of StartDaemon

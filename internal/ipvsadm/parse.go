@@ -21,7 +21,7 @@ type request struct {
 	given    optionSet
 	service  ipvs.Service
 	dest     ipvs.Destination
-	timeouts Timeouts
+	timeouts ipvs.Timeouts
 	daemon   Daemon
 }
 
