@@ -4,10 +4,10 @@ package host_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -49,11 +49,11 @@ func TestNamespaceDo(t *testing.T) {
 func TestNamespaceCommand(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Namespaces)
 	n := testenv.Namespace(t, "command")
-	out, err := n.Command("/bin/sh", "-c", "stat -L -c %i /proc/self/ns/net").Output()
+	out, err := n.Command("/bin/readlink", "/proc/self/ns/net").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.TrimSpace(string(out)); got != strconv.FormatUint(n.Inode(), 10) {
+	if got := strings.TrimSpace(string(out)); got != fmt.Sprintf("net:[%d]", n.Inode()) {
 		t.Errorf("command ran in namespace %s, want %d", got, n.Inode())
 	}
 }
