@@ -175,12 +175,21 @@ func (d *Director) close() error {
 	return errors.Join(err, removeFiles(d.stateDir), host.UnmountBPFFSIfOurs(), host.RemoveStateDir())
 }
 
-// Apply makes changes in order and stops at the first that is refused.
+// Apply makes changes in order and stops at the first that is refused. A few
+// are logged one by one, a restored table as a number.
 func (d *Director) Apply(changes ...ipvs.Change) (applied int, err error) {
+	const few = 10
 	for i, c := range changes {
 		if err := d.apply(c, len(changes) == 1); err != nil {
+			d.options.Log.Info("refused", "change", c.String(), "applied", i, "error", err)
 			return i, err
 		}
+		if len(changes) <= few {
+			d.options.Log.Info("applied", "change", c.String())
+		}
+	}
+	if len(changes) > few {
+		d.options.Log.Info("applied", "changes", len(changes))
 	}
 	return len(changes), nil
 }
@@ -194,11 +203,7 @@ func (d *Director) apply(c ipvs.Change, alone bool) error {
 			return err
 		}
 	}
-	if err := d.plane.Apply(c); err != nil {
-		return err
-	}
-	d.options.Log.Info("applied", "change", c.String())
-	return nil
+	return d.plane.Apply(c)
 }
 
 // prepare looks at where a new destination is before it is added. The kernel
