@@ -2,8 +2,9 @@
 
 // Package sched holds what the director must work out for the datapath's
 // schedulers when a service's destinations change: the numbers that a list
-// carries, and where its scheduler goes on. The choices themselves are made
-// per connection, in bpf/sched.h. It knows weights and positions, nothing else.
+// carries, the tables of those that hash, and where a scheduler goes on. The
+// choices themselves are made per connection, in bpf/sched.h. It knows weights,
+// addresses and positions, nothing else.
 package sched
 
 import "slices"
