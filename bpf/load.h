@@ -36,6 +36,14 @@ static __always_inline int is_overloaded(const struct dest_load *load)
 	return load->reached && load->total >= lower_threshold(load);
 }
 
+/* is_available tells whether a destination may be given a connection, its weight aside. */
+static __always_inline int is_available(__u32 dest)
+{
+	const struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);
+
+	return load && !is_overloaded(load);
+}
+
 static __always_inline void account_begin(__u32 dest)
 {
 	struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);

@@ -2,17 +2,18 @@
 /*
  * Which destination a new connection goes to: exactly the choices of the
  * kernel's ip_vs_<name>.c. rr and wrr walk the service's list from where the
- * last pick was; what differs is the weight that a destination must have. The
- * others compare all destinations by load and weight.
+ * last pick was; what differs is the weight that a destination must have. sh,
+ * dh and mh look into a table (hash.h). The others compare all destinations by
+ * load and weight.
  */
 #ifndef LVSX_SCHED_H
 #define LVSX_SCHED_H
 
+#include "hash.h"
 #include "load.h"
 #include "maps.h"
+#include "packet.h"
 #include "types.h"
-
-#define DEST_NONE 0xffffffff
 
 struct walk {
 	__u32 slot;	/* the next to look at, an index in slots */
@@ -21,14 +22,6 @@ struct walk {
 	__u32 dest;	/* what was found */
 	__s32 heaviest; /* of the available destinations met that weigh less */
 };
-
-/* is_available tells whether a destination may be given a connection, its weight aside. */
-static __always_inline int is_available(__u32 dest)
-{
-	const struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);
-
-	return load && !is_overloaded(load);
-}
 
 static long walk_step(__u32 i __attribute__((unused)), struct walk *walk)
 {
@@ -207,8 +200,8 @@ static __always_inline __u32 compare(const struct list *list, enum scheduler sch
 	return best.dest;
 }
 
-/* schedule returns the destination for a new connection, or DEST_NONE. */
-__noinline __u32 schedule(__u32 index)
+/* choose returns the next by the list and its destinations' loads, or DEST_NONE. */
+__noinline __u32 choose(__u32 index)
 {
 	struct service *service = bpf_map_lookup_elem(&services, &index);
 	struct walk walk;
@@ -239,6 +232,23 @@ __noinline __u32 schedule(__u32 index)
 			break;
 	}
 	return walk.dest;
+}
+
+/* schedule returns the destination for a new connection, or DEST_NONE. */
+static __always_inline __u32 schedule(__u32 index, const struct flow *flow)
+{
+	const struct service *service = bpf_map_lookup_elem(&services, &index);
+	__u32 dest;
+
+	if (!service || !is_hashing(READ_ONCE(service->scheduler)))
+		return choose(index);
+	dest = look_up(index, flow);
+	if (dest != DEST_NONE)
+		return dest;
+	/* Two changes in a row can take the list away from whoever has just found it. */
+	if (is_hashing(READ_ONCE(service->scheduler)))
+		return look_up(index, flow);
+	return choose(index);
 }
 
 #endif

@@ -37,6 +37,9 @@ enum scheduler {
 	SCHEDULER_NQ,
 	SCHEDULER_FO,
 	SCHEDULER_OVF,
+	SCHEDULER_DH,
+	SCHEDULER_SH,
+	SCHEDULER_MH,
 };
 
 /* include/net/ip_vs.h: IP_VS_TCP_S_*; UDP has the one state STATE_UDP. */
@@ -108,7 +111,9 @@ _Static_assert(sizeof(struct service_key) == 24, "service_key has holes");
 
 /* The kernel's IP_VS_SVC_F_*, those that the datapath minds. */
 enum service_flags {
-	SERVICE_ONE_PACKET = 4, /* UDP: each packet is a connection of its own */
+	SERVICE_ONE_PACKET = 0x04,  /* UDP: each packet is a connection of its own */
+	SERVICE_FALLS_BACK = 0x08,  /* -b sh-fallback, mh-fallback */
+	SERVICE_HASHES_PORT = 0x10, /* -b sh-port, mh-port */
 };
 
 enum service_use {
@@ -152,9 +157,19 @@ struct list {
 	__u32 gcd;	  /* of the positive weights, 1 if there are none */
 	__s32 max_weight; /* the kernel's mw: largest weight - (gcd - 1); 0: nothing to choose */
 	__u32 room;	  /* slots from first on that belong to the list */
-	__u32 pad;
+	__u32 table;	  /* dh, sh and mh: index in tables */
+	__u32 table_size; /* places; 0: no table */
+	__u32 table_room; /* lines from table on that belong to the list */
 };
-_Static_assert(sizeof(struct list) == 24, "list has holes");
+_Static_assert(sizeof(struct list) == 32, "list has holes");
+
+#define TABLE_LINE 32
+
+/* Places of a list's table, each with a position in the list. */
+struct table_line {
+	__u16 positions[TABLE_LINE];
+};
+_Static_assert(sizeof(struct table_line) == CACHE_LINE, "table_line is one cache line");
 
 /* Everything that a frame needs to reach its next stop. */
 struct hop {
@@ -168,6 +183,7 @@ enum dest_flags {
 	DEST_LOCAL = 2,	    /* an address of the director itself */
 	DEST_NO_ROUTE = 4,  /* the director has no route to it */
 	DEST_WAS_MASQ = 8,  /* has been a NAT destination: connections may remember */
+	DEST_QUIESCED = 16, /* its weight is 0; the field weight says what it was before */
 } __attribute__((packed));
 
 /* A destination: its identity first, then how to reach it. */

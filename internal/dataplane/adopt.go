@@ -4,7 +4,6 @@ package dataplane
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
@@ -63,7 +62,7 @@ func (d *Dataplane) adoptList(s *service, listed map[uint32]bool) {
 		config.Destinations = append(config.Destinations, ipvs.Destination{
 			RIP:        dest.rip,
 			Forwarding: ipvs.Forwarding(d.dests.at[slot.Dest].Forwarding),
-			Weight:     d.dests.at[slot.Dest].Weight,
+			Weight:     d.weight(slot.Dest),
 			Upper:      d.loads.at[slot.Dest].Upper,
 			Lower:      d.loads.at[slot.Dest].Lower,
 		})
@@ -106,24 +105,19 @@ func (d *Dataplane) adoptTrash(services []*service, listed map[uint32]bool) {
 	}
 }
 
-// adoptRegions finds which slots no list has.
+// adoptRegions finds which slots and tables no list has.
 func (d *Dataplane) adoptRegions(services []*service) {
-	type region struct{ first, room uint32 }
-	var used []region
+	var slots, tables []region
 	for _, s := range services {
 		if s == nil {
 			continue
 		}
 		for _, list := range []uint32{2 * s.index, 2*s.index + 1} {
-			if l := d.lists.at[list]; l.Room > 0 {
-				used = append(used, region{l.First, l.Room})
-			}
+			l := d.lists.at[list]
+			slots = append(slots, region{l.First, l.Room})
+			tables = append(tables, region{l.Table, l.TableRoom})
 		}
 	}
-	slices.SortFunc(used, func(a, b region) int { return int(a.first) - int(b.first) })
-	d.regions.end = uint32(len(d.slots.at))
-	for _, r := range used {
-		d.regions.add(d.regions.next, r.first)
-		d.regions.next = r.first + r.room
-	}
+	d.regions.adopt(slots, uint32(len(d.slots.at)))
+	d.tableRegions.adopt(tables, uint32(len(d.tables.at)))
 }

@@ -64,11 +64,18 @@ func (d *Dataplane) Apply(c ipvs.Change) error {
 
 // check refuses what the maps have no room for, before anything is changed.
 func (d *Dataplane) check(c ipvs.Change) error {
+	if c.Op == ipvs.EditService && d.exceedsMaglev(c.Service) {
+		return &ipvs.Refusal{Op: c.Op, Errno: syscall.EINVAL}
+	}
 	full := ""
 	switch c.Op {
 	case ipvs.AddService:
 		if len(d.freeServices) == 0 {
 			full = fmt.Sprintf("no room for more than %d services", len(d.services.at))
+		}
+	case ipvs.EditService:
+		if s := d.byKey[c.Service.Key]; s != nil && !d.reserve(s, len(s.dests), schedulers[c.Service.Scheduler]) {
+			full = fmt.Sprintf("no room for a table of scheduler %s", c.Service.Scheduler)
 		}
 	case ipvs.AddDestination:
 		if len(d.freeDests) == 0 {
@@ -76,7 +83,7 @@ func (d *Dataplane) check(c ipvs.Change) error {
 		}
 		fallthrough
 	case ipvs.EditDestination, ipvs.DeleteDestination:
-		if s := d.byKey[c.Service.Key]; s != nil && !d.reserve(s, len(s.dests)+1) {
+		if s := d.byKey[c.Service.Key]; s != nil && !d.reserve(s, len(s.dests)+1, d.services.at[s.index].Scheduler) {
 			full = fmt.Sprintf("no room for a list of %d destinations", len(s.dests)+1)
 		}
 	}
@@ -123,6 +130,9 @@ func (d *Dataplane) editService(s *service, config ipvs.Service) {
 	if entry.Scheduler == scheduler {
 		return
 	}
+	if tableLines(scheduler) > 0 {
+		d.writeList(s, scheduler)
+	}
 	list := d.lists.at[entry.List]
 	cursor := sched.Cursor{}
 	if scheduler == directorSchedulerSCHEDULER_WRR {
@@ -163,8 +173,10 @@ func (d *Dataplane) forget(s *service) {
 	}
 	now := time.Now()
 	for _, list := range []uint32{2 * s.index, 2*s.index + 1} {
-		d.regions.giveBack(d.lists.at[list].First, d.lists.at[list].Room, now)
-		d.lists.at[list] = directorList{}
+		l := &d.lists.at[list]
+		d.regions.giveBack(l.First, l.Room, now)
+		d.tableRegions.giveBack(l.Table, l.TableRoom, now)
+		*l = directorList{}
 	}
 	d.services.at[s.index] = directorService{}
 	d.freeServices = append(d.freeServices, s.index)
@@ -189,13 +201,16 @@ func (d *Dataplane) addDestination(s *service, config ipvs.Destination) {
 	entry.Service = s.index
 	d.setHop(dest, d.hops[dest.rip.Addr()])
 	d.configure(dest, config)
+	d.addWeight(dest.index, config.Weight)
 	entry.Flags |= directorDestFlagsDEST_AVAILABLE
 	s.dests = append([]*destination{dest}, s.dests...)
 	d.relist(s, sched.InsertRR)
 }
 
 func (d *Dataplane) editDestination(s *service, config ipvs.Destination) {
-	d.configure(s.dests[s.find(config.RIP)], config)
+	dest := s.dests[s.find(config.RIP)]
+	d.configure(dest, config)
+	d.editWeight(dest.index, config.Weight)
 	d.relist(s, func(c sched.Cursor) sched.Cursor { return c })
 }
 
@@ -207,11 +222,10 @@ func (d *Dataplane) deleteDestination(s *service, rip netip.AddrPort) {
 	d.discard(dest)
 }
 
-// configure writes what a user may set of a destination.
+// configure writes what a user may set of a destination, but for its weight.
 func (d *Dataplane) configure(dest *destination, config ipvs.Destination) {
 	entry := &d.dests.at[dest.index]
 	entry.Forwarding = directorForwarding(config.Forwarding)
-	entry.Weight = config.Weight
 	setThresholds(&d.loads.at[dest.index], config.Upper, config.Lower)
 	if config.Forwarding == ipvs.Masq && entry.Flags&directorDestFlagsDEST_WAS_MASQ == 0 {
 		entry.Flags |= directorDestFlagsDEST_WAS_MASQ

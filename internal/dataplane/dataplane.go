@@ -44,6 +44,7 @@ type Dataplane struct {
 	services   memory[directorService]
 	lists      memory[directorList]
 	slots      memory[directorSlot]
+	tables     memory[directorTableLine]
 	dests      memory[directorDest]
 	loads      memory[directorDestLoad]
 	bases      memory[directorStats]
@@ -60,7 +61,8 @@ type Dataplane struct {
 	hops         map[netip.Addr]NextHop
 	freeServices []uint32
 	freeDests    []uint32
-	regions      regions
+	regions      regions // of slots
+	tableRegions regions // of tables
 	vips, rips   filter
 	aged         uint32 // the bucket at which ageing goes on
 	links        map[int]*attachment
@@ -154,6 +156,9 @@ func (d *Dataplane) mapAll(settings *ebpf.Map) (err error) {
 	if d.slots, err = mapMemory[directorSlot](d.maps.Slots, d.maps.Slots.MaxEntries()); err != nil {
 		return err
 	}
+	if d.tables, err = mapMemory[directorTableLine](d.maps.Tables, d.maps.Tables.MaxEntries()); err != nil {
+		return err
+	}
 	if d.dests, err = mapMemory[directorDest](d.maps.Dests, d.maps.Dests.MaxEntries()); err != nil {
 		return err
 	}
@@ -182,7 +187,7 @@ func (d *Dataplane) Close() error {
 	for _, a := range d.links {
 		errs = append(errs, a.link.Close())
 	}
-	errs = append(errs, d.services.unmap(), d.lists.unmap(), d.slots.unmap(), d.dests.unmap(), d.loads.unmap(),
+	errs = append(errs, d.services.unmap(), d.lists.unmap(), d.slots.unmap(), d.tables.unmap(), d.dests.unmap(), d.loads.unmap(),
 		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.buckets.unmap(), d.settingMem.unmap(),
 		d.maps.Close(), d.program.Close(), d.sender.Close())
 	return errors.Join(errs...)

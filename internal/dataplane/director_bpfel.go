@@ -67,6 +67,7 @@ const (
 	directorDestFlagsDEST_LOCAL     directorDestFlags = 2
 	directorDestFlagsDEST_NO_ROUTE  directorDestFlags = 4
 	directorDestFlagsDEST_WAS_MASQ  directorDestFlags = 8
+	directorDestFlagsDEST_QUIESCED  directorDestFlags = 16
 )
 
 type directorDestLoad struct {
@@ -141,7 +142,9 @@ type directorList struct {
 	Gcd       uint32
 	MaxWeight int32
 	Room      uint32
-	Pad       uint32
+	Table     uint32
+	TableSize uint32
+	TableRoom uint32
 }
 
 type directorScheduler uint32
@@ -156,6 +159,9 @@ const (
 	directorSchedulerSCHEDULER_NQ   directorScheduler = 6
 	directorSchedulerSCHEDULER_FO   directorScheduler = 7
 	directorSchedulerSCHEDULER_OVF  directorScheduler = 8
+	directorSchedulerSCHEDULER_DH   directorScheduler = 9
+	directorSchedulerSCHEDULER_SH   directorScheduler = 10
+	directorSchedulerSCHEDULER_MH   directorScheduler = 11
 )
 
 type directorScratch struct {
@@ -224,6 +230,11 @@ type directorStats struct {
 	OutBytes uint64
 }
 
+type directorTableLine struct {
+	_         structs.HostLayout
+	Positions [32]uint16
+}
+
 type directorTestCase struct {
 	_       structs.HostLayout
 	Now     uint32
@@ -288,6 +299,7 @@ const (
 	directorMapServiceIndex   = "service_index"
 	directorMapServices       = "services"
 	directorMapSlots          = "slots"
+	directorMapTables         = "tables"
 	directorMapTimeouts       = "timeouts"
 	directorMapVerdicts       = "verdicts"
 	directorProgDirector      = "director"
@@ -366,6 +378,7 @@ type directorMapSpecs struct {
 	ServiceIndex   *ebpf.MapSpec `ebpf:"service_index"`
 	Services       *ebpf.MapSpec `ebpf:"services"`
 	Slots          *ebpf.MapSpec `ebpf:"slots"`
+	Tables         *ebpf.MapSpec `ebpf:"tables"`
 	Timeouts       *ebpf.MapSpec `ebpf:"timeouts"`
 	Verdicts       *ebpf.MapSpec `ebpf:"verdicts"`
 }
@@ -414,6 +427,7 @@ type directorMaps struct {
 	ServiceIndex   *ebpf.Map `ebpf:"service_index"`
 	Services       *ebpf.Map `ebpf:"services"`
 	Slots          *ebpf.Map `ebpf:"slots"`
+	Tables         *ebpf.Map `ebpf:"tables"`
 	Timeouts       *ebpf.Map `ebpf:"timeouts"`
 	Verdicts       *ebpf.Map `ebpf:"verdicts"`
 }
@@ -432,6 +446,7 @@ func (m *directorMaps) Close() error {
 		m.ServiceIndex,
 		m.Services,
 		m.Slots,
+		m.Tables,
 		m.Timeouts,
 		m.Verdicts,
 	)

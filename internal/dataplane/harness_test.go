@@ -137,6 +137,7 @@ func (d *Dataplane) reset(t *testing.T) {
 	clear(d.services.at)
 	clear(d.lists.at)
 	clear(d.slots.at)
+	clear(d.tables.at)
 	clear(d.dests.at)
 	clear(d.loads.at)
 	clear(d.bases.at)
@@ -155,7 +156,7 @@ func (d *Dataplane) relearn(t *testing.T) {
 	d.table = ipvs.Table{}
 	d.byKey, d.trash = make(map[ipvs.Key]*service), make(map[trashKey]*destination)
 	d.byRIP, d.hops = make(map[netip.Addr][]*destination), make(map[netip.Addr]NextHop)
-	d.freeServices, d.freeDests, d.regions, d.aged = nil, nil, regions{}, 0
+	d.freeServices, d.freeDests, d.regions, d.tableRegions, d.aged = nil, nil, regions{}, regions{}, 0
 	d.vips, d.rips = filter{words: d.settings.Vips[:]}, filter{words: d.settings.Rips[:]}
 	if err := d.adopt(); err != nil {
 		t.Fatal(err)

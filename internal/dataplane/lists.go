@@ -14,9 +14,14 @@ func (d *Dataplane) idleList(s *service) uint32 {
 	return d.services.at[s.index].List ^ 1
 }
 
-// reserve makes room for count slots in the service's idle list.
-func (d *Dataplane) reserve(s *service, count int) bool {
+// reserve makes room for count slots and the scheduler's table in the service's
+// idle list.
+func (d *Dataplane) reserve(s *service, count int, scheduler directorScheduler) bool {
 	list := &d.lists.at[d.idleList(s)]
+	return d.reserveSlots(list, count) && d.reserveTable(list, scheduler)
+}
+
+func (d *Dataplane) reserveSlots(list *directorList, count int) bool {
 	if list.Room >= uint32(count) && list.Room > 0 {
 		return true
 	}
@@ -31,29 +36,40 @@ func (d *Dataplane) reserve(s *service, count int) bool {
 	return true
 }
 
-// relist writes the service's destinations to its idle list, which has room
-// reserved, and switches to it. moved says where rr's cursor is after the change.
+// relist writes the service's destinations anew. moved says where rr's cursor is
+// after the change.
 func (d *Dataplane) relist(s *service, moved func(sched.Cursor) sched.Cursor) {
 	entry := &d.services.at[s.index]
-	index := d.idleList(s)
-	list := &d.lists.at[index]
-	weights := make([]int32, len(s.dests))
-	for i, dest := range s.dests {
-		weights[i] = d.dests.at[dest.index].Weight
-		d.slots.at[list.First+uint32(i)] = directorSlot{Dest: dest.index, Weight: weights[i]}
-	}
-	sum := sched.Weigh(weights)
-	list.Count, list.Gcd, list.MaxWeight = uint32(len(weights)), uint32(sum.GCD), sum.MaxWeight
-	if entry.Scheduler == directorSchedulerSCHEDULER_WRR {
+	sum := d.writeList(s, entry.Scheduler)
+	switch entry.Scheduler {
+	case directorSchedulerSCHEDULER_RR:
+	case directorSchedulerSCHEDULER_WRR:
 		moved = func(c sched.Cursor) sched.Cursor { return sched.ChangeWRR(c, sum) }
+	default:
+		return
 	}
-	atomic.StoreUint32(&entry.List, index)
 	for {
 		old := atomic.LoadUint64(&entry.Cursor)
 		if atomic.CompareAndSwapUint64(&entry.Cursor, old, packCursor(moved(unpackCursor(old)))) {
 			return
 		}
 	}
+}
+
+// writeList writes the service's destinations and the scheduler's table to the
+// idle list, which has room reserved, and switches to it.
+func (d *Dataplane) writeList(s *service, scheduler directorScheduler) sched.List {
+	index := d.idleList(s)
+	list := &d.lists.at[index]
+	weights := d.weights(s)
+	for i, dest := range s.dests {
+		d.slots.at[list.First+uint32(i)] = directorSlot{Dest: dest.index, Weight: weights[i]}
+	}
+	sum := sched.Weigh(weights)
+	list.Count, list.Gcd, list.MaxWeight = uint32(len(weights)), uint32(sum.GCD), sum.MaxWeight
+	d.writeTable(list, s, scheduler)
+	atomic.StoreUint32(&d.services.at[s.index].List, index)
+	return sum
 }
 
 func packCursor(c sched.Cursor) uint64 {

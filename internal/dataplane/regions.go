@@ -4,10 +4,11 @@ package dataplane
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 )
 
-// regions hands out stretches of the slots map, by powers of two. One that is
+// regions hands out stretches of the slots or tables map, by powers of two. One that is
 // given back may still be walked by a packet, so it rests before it is reused.
 type regions struct {
 	next, end uint32
@@ -63,5 +64,20 @@ func (r *regions) add(first, end uint32) {
 		size := uint32(1) << (bits.Len32(end-first) - 1)
 		r.free[bits.Len32(size)] = append(r.free[bits.Len32(size)], first)
 		first += size
+	}
+}
+
+// region is one that is in use; a size of 0 is none.
+type region struct{ first, size uint32 }
+
+// adopt learns which regions of a map of end entries are in use.
+func (r *regions) adopt(used []region, end uint32) {
+	slices.SortFunc(used, func(a, b region) int { return int(a.first) - int(b.first) })
+	r.end = end
+	for _, u := range used {
+		if u.size > 0 {
+			r.add(r.next, u.first)
+			r.next = u.first + u.size
+		}
 	}
 }

@@ -38,7 +38,6 @@ func TestRegionsNeverOverlap(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	now := time.Unix(1000, 0)
 	r := regions{end: 1024}
-	type region struct{ first, size uint32 }
 	var taken []region
 	owner := make([]int, r.end)
 	for step := 1; step <= 5000; step++ {

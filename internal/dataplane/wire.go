@@ -60,6 +60,9 @@ var schedulers = map[string]directorScheduler{
 	"nq":  directorSchedulerSCHEDULER_NQ,
 	"fo":  directorSchedulerSCHEDULER_FO,
 	"ovf": directorSchedulerSCHEDULER_OVF,
+	"dh":  directorSchedulerSCHEDULER_DH,
+	"sh":  directorSchedulerSCHEDULER_SH,
+	"mh":  directorSchedulerSCHEDULER_MH,
 }
 
 func fromScheduler(s directorScheduler) string {

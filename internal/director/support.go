@@ -48,8 +48,6 @@ func missingInService(s ipvs.Service) string {
 		return "persistence engines (--pe) are"
 	case s.Flags&ipvs.Persistent != 0:
 		return "persistence (-p) is"
-	case s.Flags&^ipvs.OnePacket != 0:
-		return "scheduler flags (-b) are"
 	}
 	return ""
 }
