@@ -69,6 +69,16 @@ static __always_inline struct place place_of(const union addr *client, __be16 po
 	return place;
 }
 
+/* The entry to look at in turn i. */
+static __always_inline __u32 neighbour(const struct place *place, __u32 i)
+{
+	__u32 slot = place->home ^ i;
+
+	/* Linux 6.1 loses the bounds if clang moves the exclusive or behind the mask. */
+	asm volatile("" : "+r"(slot));
+	return slot & (BUCKET_CONNS - 1);
+}
+
 static __always_inline int is_expired(const struct conn *conn, __u32 now)
 {
 	return (__s32)(READ_ONCE(conn->expires) - now) <= 0;
@@ -166,7 +176,7 @@ __noinline __u64 locate(const struct flow *flow, enum direction direction, __u32
 		if (!bucket)
 			return 0;
 		for (__u32 i = 0; i < BUCKET_CONNS; i++) {
-			__u32 slot = (place.home ^ i) % BUCKET_CONNS;
+			__u32 slot = neighbour(&place, i);
 
 			if (match(&bucket->conns[slot], flow, direction, now, &found))
 				return (__u64)index * BUCKET_CONNS + slot + 1;
@@ -309,7 +319,7 @@ __noinline __u64 claim(const struct place *place, __u32 now)
 		if (!bucket)
 			return 0;
 		for (__u32 i = 0; i < BUCKET_CONNS && least > WORTH_FREE; i++) {
-			__u32 slot = (place->home ^ i) % BUCKET_CONNS;
+			__u32 slot = neighbour(place, i);
 			__u32 life = READ_ONCE(bucket->conns[slot].life);
 			__u32 mine = worth(&bucket->conns[slot], life, now);
 
