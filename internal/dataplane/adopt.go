@@ -28,6 +28,7 @@ func (d *Dataplane) adopt() error {
 			d.forget(s)
 		}
 	}
+	d.startEstimating()
 	return nil
 }
 

@@ -20,6 +20,8 @@ type service struct {
 	dests   []*destination // in the kernel's order: newest first
 	members int            // destinations, the removed ones that are remembered included
 	deleted bool
+
+	estimator estimator
 }
 
 // destination is a real server's place in the maps.
@@ -28,6 +30,8 @@ type destination struct {
 	rip     netip.AddrPort
 	service *service
 	idle    time.Time // since when a removed one has no connections
+
+	estimator estimator
 }
 
 // Apply makes one change. A refused change is an *ipvs.Refusal and alters
@@ -194,7 +198,7 @@ func (d *Dataplane) addDestination(s *service, config ipvs.Destination) {
 		d.byRIP[dest.rip.Addr()] = append(d.byRIP[dest.rip.Addr()], dest)
 		s.members++
 	}
-	d.carry(s, dest, -1)
+	dest.estimator.last = d.carry(s, dest, -1)
 	entry := &d.dests.at[dest.index]
 	entry.Rip = toAddr(dest.rip.Addr())
 	entry.Port = networkOrder(dest.rip.Port())

@@ -24,15 +24,16 @@ func (d *Dataplane) counted(index uint32) ipvs.Stats {
 }
 
 // carry takes what a destination has counted out of its service's sum when it
-// comes (-1), and leaves it in when it goes (+1).
-func (d *Dataplane) carry(s *service, dest *destination, sign int) {
-	carry := fromStats(d.carries.at[s.index])
+// comes (-1), and leaves it in when it goes (+1). It returns what that is.
+func (d *Dataplane) carry(s *service, dest *destination, sign int) ipvs.Stats {
+	carry, counted := fromStats(d.carries.at[s.index]), d.counted(dest.index)
 	if sign < 0 {
-		carry = carry.Sub(d.counted(dest.index))
+		carry = carry.Sub(counted)
 	} else {
-		carry = carry.Add(d.counted(dest.index))
+		carry = carry.Add(counted)
 	}
 	d.carries.at[s.index] = toStats(carry)
+	return counted
 }
 
 // zero makes counters start anew, of one service or of all.
@@ -48,13 +49,16 @@ func (d *Dataplane) zero(key ipvs.Key) error {
 }
 
 func (d *Dataplane) zeroService(s *service) {
+	sum := fromStats(d.carries.at[s.index])
 	var carry ipvs.Stats
 	for _, dest := range s.dests {
 		counted := d.counted(dest.index)
 		d.bases.at[dest.index] = toStats(counted)
-		carry = carry.Sub(counted)
+		dest.estimator.average = ipvs.Stats{}
+		sum, carry = sum.Add(counted), carry.Sub(counted)
 	}
 	d.carries.at[s.index] = toStats(carry)
+	s.estimator = estimator{last: s.estimator.last.Sub(sum)}
 }
 
 // Table returns a copy of what is configured.
@@ -70,9 +74,11 @@ func (d *Dataplane) Services() []ipvs.ServiceStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.expire()
+	counts := d.countAll()
+	counted := func(index uint32) ipvs.Stats { return counts[index] }
 	statuses := make([]ipvs.ServiceStatus, len(d.table.Services))
 	for i := range d.table.Services {
-		statuses[i] = d.status(&d.table.Services[i])
+		statuses[i] = d.status(&d.table.Services[i], counted)
 	}
 	return statuses
 }
@@ -86,23 +92,24 @@ func (d *Dataplane) Service(key ipvs.Key) (ipvs.ServiceStatus, error) {
 		return ipvs.ServiceStatus{}, &ipvs.Refusal{Errno: syscall.ESRCH}
 	}
 	d.expire()
-	return d.status(config), nil
+	return d.status(config, d.counted), nil
 }
 
-func (d *Dataplane) status(config *ipvs.Service) ipvs.ServiceStatus {
+func (d *Dataplane) status(config *ipvs.Service, counted func(index uint32) ipvs.Stats) ipvs.ServiceStatus {
 	s := d.byKey[config.Key]
-	status := ipvs.ServiceStatus{Service: *config, Stats: fromStats(d.carries.at[s.index])}
+	status := ipvs.ServiceStatus{Service: *config, Stats: fromStats(d.carries.at[s.index]), Rate: s.estimator.rate()}
 	status.Service.Destinations = nil
 	status.Destinations = make([]ipvs.DestinationStatus, len(s.dests))
 	for i, dest := range s.dests {
-		counted := d.counted(dest.index)
-		status.Stats = status.Stats.Add(counted)
+		stats := counted(dest.index)
+		status.Stats = status.Stats.Add(stats)
 		active, total := d.loadOf(dest.index)
 		status.Destinations[i] = ipvs.DestinationStatus{
 			Destination: config.Destinations[i],
 			Active:      active,
 			Inactive:    total - min(active, total),
-			Stats:       counted.Sub(fromStats(d.bases.at[dest.index])),
+			Stats:       stats.Sub(fromStats(d.bases.at[dest.index])),
+			Rate:        dest.estimator.rate(),
 		}
 	}
 	return status

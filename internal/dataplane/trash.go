@@ -39,6 +39,7 @@ func (d *Dataplane) revive(dest *destination, s *service) {
 		return
 	}
 	d.bases.at[dest.index] = toStats(d.counted(dest.index))
+	dest.estimator = estimator{}
 	old := dest.service
 	dest.service = s
 	s.members++

@@ -119,6 +119,7 @@ func (d *Director) serve(ctx context.Context) error {
 	tasks.Go(func() error { return server.Run(ctx) })
 	tasks.Go(func() error { return host.Watch(ctx, d.refresh) })
 	tasks.Go(func() error { return every(ctx, dataplane.AgeInterval, d.plane.Age) })
+	tasks.Go(func() error { return every(ctx, dataplane.EstimateInterval, d.plane.Estimate) })
 	tasks.Go(func() error { return every(ctx, time.Second, d.housekeep) })
 	return tasks.Wait()
 }
