@@ -111,6 +111,50 @@ func TestSocket(t *testing.T) {
 	}
 }
 
+// slow answers when it is let to.
+type slow struct {
+	director
+	asked, let chan struct{}
+}
+
+func (s *slow) Status() (control.Status, error) {
+	close(s.asked)
+	<-s.let
+	return s.director.Status()
+}
+
+// The director gives its memory back when Run has returned: nobody may be
+// reading it then, not even for one who has been hung up on.
+func TestRunWaitsForAnswers(t *testing.T) {
+	d := &slow{asked: make(chan struct{}), let: make(chan struct{})}
+	path := filepath.Join(t.TempDir(), "director.sock")
+	s, err := control.Listen(path, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended, hungUp := make(chan error, 1), make(chan struct{})
+	go func() { ended <- s.Run(ctx) }()
+	client := dial(t, path)
+	go func() {
+		_, _ = client.Status()
+		close(hungUp)
+	}()
+	<-d.asked
+	stop()
+	<-hungUp
+	select {
+	case err := <-ended:
+		t.Errorf("Run returned, with %v, while the director was asked", err)
+	default:
+	}
+	close(d.let)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func httpClient(path string) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,

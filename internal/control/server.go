@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
@@ -25,8 +26,9 @@ const maxBody = 4 << 20
 
 // Server answers on a director's socket.
 type Server struct {
-	listener net.Listener
-	http     http.Server
+	listener  net.Listener
+	http      http.Server
+	answering sync.RWMutex // held by each answer, and by Run from its end on
 }
 
 // Listen makes the socket, which only root can open. A socket that a killed
@@ -43,26 +45,46 @@ func Listen(path string, director Director) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("protect socket: %w", err), listener.Close())
 	}
 	s := &Server{listener: listener}
-	s.http.Handler = handler(director)
+	answer := handler(director)
+	s.http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.answering.RLock()
+		defer s.answering.RUnlock()
+		answer.ServeHTTP(w, r)
+	})
 	s.http.ReadHeaderTimeout = 10 * time.Second
 	return s, nil
 }
 
 // Run answers until the context ends, finishes what is being answered, and
-// removes the socket.
+// removes the socket. Afterwards the director is not asked any more: it may
+// give its memory back.
 func (s *Server) Run(ctx context.Context) error {
+	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if s.http.Shutdown(ctx) != nil {
-			s.http.Close()
-		}
+		defer close(stopped)
+		s.shutDown()
 	})
-	defer stop()
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	err := s.http.Serve(s.listener)
+	// Serve returns when Shutdown begins, not when it is done.
+	if stop() {
+		s.shutDown()
+	} else {
+		<-stopped
+	}
+	s.answering.Lock()
+	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
+}
+
+// shutDown hangs up on those who do not take their answer in time.
+func (s *Server) shutDown() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close() // what it says of the listener is known
+	}
 }
 
 func handler(d Director) http.Handler {
