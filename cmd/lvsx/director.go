@@ -3,8 +3,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -35,12 +37,15 @@ director adopts it with all services and connections.`,
 			if options.Connections < 1 || options.Connections > 1<<28 {
 				return fmt.Errorf("--connections %d: not between 1 and %d", options.Connections, 1<<28)
 			}
+			if slices.Contains(options.Interfaces, "") {
+				return errors.New(`--interface "": no name of an interface`)
+			}
 			options.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			return director.Run(cmd.Context(), options)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&options.Interfaces, "interface", nil, "attach to this `interface` only; may be given again (default: all Ethernet interfaces)")
+	flags.StringArrayVar(&options.Interfaces, "interface", nil, "attach to this `interface` only; may be given again (default: all Ethernet interfaces)")
 	flags.StringVar(&mode, "xdp", "auto", "where XDP runs: native (in the driver), generic or auto")
 	flags.IntVar(&options.Connections, "connections", dataplane.DefaultConnections, "`number` of connections to have room for, 72 bytes each")
 	flags.BoolVar(&options.Keep, "keep", false, "leave the datapath forwarding when told to stop")

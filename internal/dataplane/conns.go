@@ -170,3 +170,8 @@ func (d *Dataplane) Capacity() (live, entries int) {
 	}
 	return live, len(d.buckets.at) * len(directorBucket{}.Conns)
 }
+
+// Room returns the entries of a table made for so many connections.
+func Room(connections int) int {
+	return int(bucketsFor(connections)) * len(directorBucket{}.Conns)
+}

@@ -34,6 +34,7 @@ const DefaultConnections = 1 << 20
 // may be called from any goroutine.
 type Dataplane struct {
 	config  Config
+	adopted bool
 	maps    directorMaps
 	program *ebpf.Program
 	sender  *ebpf.Program  // runs behind generic XDP; nil before Linux 6.6
@@ -130,6 +131,7 @@ func (d *Dataplane) load() error {
 		}
 		return fmt.Errorf("load datapath: %w", err)
 	}
+	d.adopted = len(pinned.maps) > 0
 	d.maps, d.program, d.test = loaded.directorMaps, loaded.Program, loaded.Test
 	if d.sender, err = loadSender(send); err != nil {
 		return err
@@ -191,6 +193,11 @@ func (d *Dataplane) Close() error {
 		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.buckets.unmap(), d.settingMem.unmap(),
 		d.maps.Close(), d.program.Close(), d.sender.Close())
 	return errors.Join(errs...)
+}
+
+// Adopted tells whether Open found a datapath that an earlier process left.
+func (d *Dataplane) Adopted() bool {
+	return d.adopted
 }
 
 // Program is the datapath's XDP program, for measuring it.

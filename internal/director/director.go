@@ -65,7 +65,11 @@ func Run(ctx context.Context, options Options) error {
 	if err := d.open(); err != nil {
 		return err
 	}
-	err = d.serve(ctx)
+	server, err := control.Listen(control.SocketPath(stateDir), d)
+	if err != nil {
+		return errors.Join(err, d.abandon())
+	}
+	err = d.serve(ctx, server)
 	return errors.Join(err, d.close())
 }
 
@@ -94,27 +98,31 @@ func (d *Director) open() error {
 		return err
 	}
 	d.ways.init(d.plane)
-	if err := d.ports.init(d.stateDir, d.plane, d.options); err != nil {
-		return errors.Join(err, d.close())
+	if err := d.attach(); err != nil {
+		return errors.Join(err, d.abandon())
 	}
-	d.refresh()
-	if err := d.ports.check(); err != nil {
-		return errors.Join(err, d.close())
-	}
-	if err := d.plane.Replace(); err != nil {
-		return errors.Join(err, d.close())
-	}
+	d.warnOfAdopted()
 	table := d.plane.Table()
 	d.options.Log.Info("ready", "services", len(table.Services), "interfaces", d.ports.String())
 	return nil
 }
 
-// serve runs the director's tasks until the context ends or one fails.
-func (d *Director) serve(ctx context.Context) error {
-	server, err := control.Listen(control.SocketPath(d.stateDir), d)
-	if err != nil {
+func (d *Director) attach() error {
+	if err := d.ports.init(d.stateDir, d.plane, d.options); err != nil {
 		return err
 	}
+	d.refresh()
+	if err := d.ports.check(); err != nil {
+		return err
+	}
+	if err := d.plane.Replace(); err != nil {
+		return err
+	}
+	return d.ports.detachUnwanted()
+}
+
+// serve runs the director's tasks until the context ends or one fails.
+func (d *Director) serve(ctx context.Context, server *control.Server) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return server.Run(ctx) })
 	tasks.Go(func() error { return host.Watch(ctx, d.refresh) })
@@ -166,6 +174,10 @@ func (d *Director) close() error {
 		d.options.Log.Info("leaving the datapath forwarding; the next director adopts it")
 		return d.plane.Close()
 	}
+	return d.remove()
+}
+
+func (d *Director) remove() error {
 	err := host.InHostMounts(func() error {
 		dir, err := host.PinDir()
 		if err != nil {

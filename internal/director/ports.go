@@ -47,12 +47,17 @@ type ports struct {
 	links    []host.Link      // as seen last
 	failed   map[string]error // why an interface is not attached
 	stateDir string
-	merging  []string // interfaces whose receive offload was turned off
+	adopted  map[int]bool // interfaces that an earlier director attached to
+	merging  []string     // interfaces whose receive offload was turned off
 }
 
 func (p *ports) init(stateDir string, plane *dataplane.Dataplane, options Options) error {
 	p.plane, p.wanted, p.mode, p.log = plane, options.Interfaces, options.Mode, options.Log
 	p.stateDir, p.failed = stateDir, make(map[string]error)
+	p.adopted = make(map[int]bool)
+	for ifindex := range plane.Attached() {
+		p.adopted[ifindex] = true
+	}
 	text, err := os.ReadFile(p.mergingPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -222,6 +222,11 @@ func (n *network) stopClean(p *process) {
 	if left, err := os.ReadDir(n.state); !errors.Is(err, fs.ErrNotExist) {
 		n.t.Errorf("state is left: %v %v", left, err)
 	}
+	n.checkNoPins()
+}
+
+func (n *network) checkNoPins() {
+	n.t.Helper()
 	n.do(func() error {
 		return host.InHostMounts(func() error {
 			dir, err := host.PinDir()
@@ -289,14 +294,43 @@ func TestKilledDirector(t *testing.T) {
 }
 
 func TestNoSuchInterface(t *testing.T) {
-	n := newNetwork(t, "nosuch")
-	output, err := n.start("run", "nosuch0").stop(0)
-	if err == nil || output != "attach to nosuch0: no such interface\n" {
+	for _, how := range []string{"run", "keep"} {
+		n := newNetwork(t, "nosuch-"+how)
+		output, err := n.start(how, "nosuch0").stop(0)
+		if err == nil || output != "attach to nosuch0: no such interface\n" {
+			t.Errorf("%s: %v, %q", how, err, output)
+		}
+		if _, err := os.Stat(n.state); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: state is left: %v", how, err)
+		}
+		n.checkNoPins()
+	}
+}
+
+// A director that cannot start leaves what forwards without it as it found it.
+func TestAdoptedBySlip(t *testing.T) {
+	n := newNetwork(t, "slip")
+	p := n.start("run", "a")
+	if _, err := n.client().Apply(setup...); err != nil {
+		t.Fatal(err)
+	}
+	before := n.services()
+	p.stop(syscall.SIGKILL)
+	output, err := n.start("run", "b", "nosuch0").stop(0)
+	if err == nil || !strings.Contains(output, "attach to nosuch0: no such interface\n") {
 		t.Errorf("%v, %q", err, output)
 	}
-	if _, err := os.Stat(n.state); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("state is left: %v", err)
+	if mode := n.xdp(); mode != host.GenericXDP {
+		t.Errorf("after a director that could not start XDP is %q", mode)
 	}
+	p = n.start("run", "b")
+	if diff := cmp.Diff(before, n.services(), plain); diff != "" {
+		t.Errorf("services (-before +after):\n%s", diff)
+	}
+	if mode := n.xdp(); mode != host.NoXDP {
+		t.Errorf("on an interface that is not wanted any more XDP is %q", mode)
+	}
+	n.stopClean(p)
 }
 
 // Refused changes stop a row of them, and those before stay.
