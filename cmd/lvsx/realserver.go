@@ -28,6 +28,7 @@ func newRealserverCommand() *cobra.Command {
 		Use:   "realserver",
 		Short: "Prepare this machine to serve a VIP as a real server",
 		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newRealserverUpCommand(), newRealserverDownCommand(), newRealserverStatusCommand())
 	return cmd

@@ -56,6 +56,7 @@ func TestRealserverCommand(t *testing.T) {
 		{"up --method nat --director 10.0.0.1", "", "no default route; run: ip route replace default via 10.0.0.1"},
 		{"up --method nat --director here", "", "here"},
 		{"up more", "", "unknown command"},
+		{"upp", "", "unknown command"},
 	} {
 		var out string
 		err := server.Do(func() (err error) { out, err = execute(newRealserverCommand(), step.line); return err })

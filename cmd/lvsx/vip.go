@@ -16,6 +16,7 @@ func newVIPCommand() *cobra.Command {
 		Use:   "vip",
 		Short: "Give this director a VIP, or take it",
 		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		newVIPChangeCommand("add", "Put the VIP on the interface and announce it by gratuitous ARP", host.AddVIP),

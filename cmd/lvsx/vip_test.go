@@ -30,6 +30,7 @@ func TestParseVIP(t *testing.T) {
 
 func TestVIPCommandRefuses(t *testing.T) {
 	for line, want := range map[string]string{
+		"announce":                                  "unknown command",
 		"add 192.0.2.1/32":                          `required flag(s) "interface" not set`,
 		"add --interface eth0":                      "accepts 1 arg(s), received 0",
 		"add 192.0.2.1/24 --interface eth0":         "a VIP is one address",

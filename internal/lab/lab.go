@@ -20,7 +20,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/lvsx/lvsx/internal/host"
@@ -101,12 +103,31 @@ func (p Plan) check() error {
 	if p.Requests < 0 {
 		return fmt.Errorf("requests %d: not a number of requests", p.Requests)
 	}
+	if err := p.checkWeights(); err != nil {
+		return err
+	}
+	return p.Options.check()
+}
+
+func (p Plan) checkWeights() error {
+	if p.Weights == nil {
+		return nil
+	}
+	if len(p.Weights) > p.Servers {
+		return fmt.Errorf("%d weights: more than servers, of which there are %d", len(p.Weights), p.Servers)
+	}
 	for _, w := range p.Weights {
 		if w < 0 {
 			return fmt.Errorf("weight %d: less than none", w)
 		}
+		if w > math.MaxInt32 {
+			return fmt.Errorf("weight %d: more than %d", w, math.MaxInt32)
+		}
 	}
-	return p.Options.check()
+	if slices.Max(p.Weights) == 0 {
+		return errors.New("weights 0: nobody would answer")
+	}
+	return nil
 }
 
 // explainInterruption says so if nothing is left, and else what went wrong.
