@@ -63,6 +63,8 @@ are forwarded by eBPF in XDP; commands are ipvsadm's.`,
 	root.AddCommand(
 		newDirectorCommand(),
 		newStatusCommand(),
+		newListCommand(),
+		newConnectionsCommand(),
 		newIPVSAdmCommand(),
 		newVIPCommand(),
 		newRealserverCommand(),

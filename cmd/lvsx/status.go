@@ -21,8 +21,8 @@ func newStatusCommand() *cobra.Command {
 		Short: "Show the director's interfaces, problems and what became of packets",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "table" && output != "json" {
-				return fmt.Errorf("output %q: not one of table, json", output)
+			if err := checkOutput(output); err != nil {
+				return err
 			}
 			client, err := dialDirector()
 			if err != nil {
@@ -40,7 +40,7 @@ func newStatusCommand() *cobra.Command {
 			return printDirectorStatus(cmd.OutOrStdout(), status)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "output `format`: table or json")
+	addOutputFlag(cmd, &output)
 	return cmd
 }
 

@@ -114,11 +114,26 @@ func (c *Client) Status() (status Status, err error) {
 
 // Conns calls yield for each connection as they arrive.
 func (c *Client) Conns(yield func(ipvs.Conn) error) error {
-	response, err := c.http.Get("http://director/v1/connections")
+	return c.FilteredConns(ipvs.ConnFilter{}, yield)
+}
+
+// FilteredConns calls yield for each connection that the filter chooses, as
+// they arrive. The director does the choosing.
+func (c *Client) FilteredConns(filter ipvs.ConnFilter, yield func(ipvs.Conn) error) error {
+	query := url.Values{
+		"client": {filter.Client.String()},
+		"vip":    {filter.VIP.String()},
+		"server": {filter.Server.String()},
+		"state":  {filter.State},
+	}
+	response, err := c.http.Get("http://director/v1/connections?" + query.Encode())
 	if err != nil {
 		return fmt.Errorf("ask director: %w", err)
 	}
 	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return readRefusal(json.NewDecoder(response.Body))
+	}
 	lines := json.NewDecoder(response.Body)
 	for {
 		var line struct {
@@ -165,6 +180,10 @@ func (c *Client) get(path string, value any) error {
 		}
 		return nil
 	}
+	return readRefusal(answer)
+}
+
+func readRefusal(answer *json.Decoder) error {
 	var r result
 	if err := answer.Decode(&r); err != nil {
 		return fmt.Errorf("read director's answer: %w", err)

@@ -224,6 +224,32 @@ func TestConns(t *testing.T) {
 }
 
 // A list that ends early is no list.
+func TestFilteredConns(t *testing.T) {
+	d := &director{}
+	for i := range 10 {
+		d.conns = append(d.conns, ipvs.Conn{
+			Protocol: ipvs.TCP, State: "ESTABLISHED", VIP: key.VIP, RIP: netip.MustParseAddrPort("10.0.0.1:80"),
+			CIP: netip.AddrPortFrom(netip.AddrFrom4([4]byte{172, 16, 0, byte(i)}), 40000),
+		})
+	}
+	c := dial(t, serve(t, d))
+	network, err := ipvs.ParseEndpoint("172.16.0.4/30")
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	err = c.FilteredConns(ipvs.ConnFilter{Client: network, State: "established"}, func(got ipvs.Conn) error {
+		if !network.Network.Contains(got.CIP.Addr()) {
+			t.Errorf("%s was not asked for", got.CIP)
+		}
+		count++
+		return nil
+	})
+	if err != nil || count != 4 {
+		t.Errorf("%d connections, want 4; %v", count, err)
+	}
+}
+
 func TestConnsCut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "director.sock")
 	listener, err := net.Listen("unix", path)
@@ -238,7 +264,7 @@ func TestConnsCut(t *testing.T) {
 	go func() { _ = server.Serve(listener) }()
 	defer server.Close()
 	c := dial(t, path)
-	line := `{"protocol":"tcp","cip":"172.16.0.5:1","vip":"192.0.2.1:80","rip":"10.0.0.1:80","state":"UDP","expires":1}` + "\n"
+	line := `{"protocol":"tcp","cip":"172.16.0.5:1","vip":"192.0.2.1:80","rip":"10.0.0.1:80","state":"UDP","expiresNs":1}` + "\n"
 	for _, body = range []string{"", line, line + line[:30], line + `{"end":`} {
 		if err := c.Conns(func(ipvs.Conn) error { return nil }); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%q: %v", body, err)

@@ -91,7 +91,7 @@ func handler(d Director) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/changes", func(w http.ResponseWriter, r *http.Request) { serveChanges(w, r, d) })
 	mux.HandleFunc("GET /v1/services", func(w http.ResponseWriter, r *http.Request) { serveServices(w, r, d) })
-	mux.HandleFunc("GET /v1/connections", func(w http.ResponseWriter, r *http.Request) { serveConns(w, d) })
+	mux.HandleFunc("GET /v1/connections", func(w http.ResponseWriter, r *http.Request) { serveConns(w, r, d) })
 	mux.HandleFunc("GET /v1/timeouts", func(w http.ResponseWriter, r *http.Request) {
 		timeouts, err := d.Timeouts()
 		answer(w, timeouts, err)
@@ -168,18 +168,42 @@ func parseKey(r *http.Request) (key ipvs.Key, err error) {
 	return key, nil
 }
 
-// serveConns streams one JSON object a line, then the last.
-func serveConns(w http.ResponseWriter, d Director) {
+// serveConns streams one JSON object a line for each connection that the query
+// chooses, then the last.
+func serveConns(w http.ResponseWriter, r *http.Request, d Director) {
+	filter, err := parseFilter(r)
+	if err != nil {
+		reject(w, err)
+		return
+	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	buffer := bufio.NewWriterSize(w, 1<<16)
 	encoder := json.NewEncoder(buffer)
 	end := last{End: true}
-	if err := d.Conns(func(c ipvs.Conn) error { return encoder.Encode(c) }); err != nil {
+	if err := d.Conns(func(c ipvs.Conn) error {
+		if !filter.Match(c) {
+			return nil
+		}
+		return encoder.Encode(c)
+	}); err != nil {
 		end.Error = err.Error()
 	}
 	// A client that is gone cannot be told.
 	_ = encoder.Encode(end)
 	_ = buffer.Flush()
+}
+
+func parseFilter(r *http.Request) (filter ipvs.ConnFilter, err error) {
+	query := r.URL.Query()
+	filter.State = query.Get("state")
+	for name, endpoint := range map[string]*ipvs.Endpoint{
+		"client": &filter.Client, "vip": &filter.VIP, "server": &filter.Server,
+	} {
+		if *endpoint, err = ipvs.ParseEndpoint(query.Get(name)); err != nil {
+			return filter, fmt.Errorf("read %s: %w", name, err)
+		}
+	}
+	return filter, nil
 }
 
 func answer(w http.ResponseWriter, value any, err error) {

@@ -55,5 +55,5 @@ type Conn struct {
 	VIP      netip.AddrPort `json:"vip"`
 	RIP      netip.AddrPort `json:"rip"`
 	State    string         `json:"state"` // as ipvsadm prints it: ESTABLISHED, UDP, ...
-	Expires  time.Duration  `json:"expires"`
+	Expires  time.Duration  `json:"expiresNs"`
 }

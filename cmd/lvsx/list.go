@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+func newListCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "list [-o table|json]",
+		Short: "List services and destinations with all that was observed of them",
+		Long: `List services and destinations with all that was observed of them. The table is
+that of ipvsadm -L -n, which has more ways to show it.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			if output == "table" {
+				if status := runIPVSAdm([]string{"ipvsadm", "-L", "-n"}); status != 0 {
+					return exitStatus(status)
+				}
+				return nil
+			}
+			client, err := dialDirector()
+			if err != nil {
+				return err
+			}
+			services, err := client.Services()
+			if err != nil {
+				return err
+			}
+			encoder := json.NewEncoder(cmd.OutOrStdout())
+			encoder.SetIndent("", "  ")
+			return encoder.Encode(services)
+		},
+	}
+	addOutputFlag(cmd, &output)
+	return cmd
+}
+
+func newConnectionsCommand() *cobra.Command {
+	var output, client, vip, server, state string
+	cmd := &cobra.Command{
+		Use:   "connections [--client ADDR] [--vip ADDR] [--server ADDR] [--state STATE] [-o table|json]",
+		Short: "List connections",
+		Long: `List connections as they are found, without holding them all. ADDR is an
+address, a network (192.0.2.0/24) or an address with a port (192.0.2.80:80). The
+JSON is one array, one connection a line.`,
+		Example: `  lvsx connections --client 198.51.100.0/24 --state established
+  lvsx connections --server 10.0.0.11:8080 -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			filter := ipvs.ConnFilter{State: state}
+			for _, flag := range []struct {
+				name, text string
+				endpoint   *ipvs.Endpoint
+			}{
+				{"client", client, &filter.Client}, {"vip", vip, &filter.VIP}, {"server", server, &filter.Server},
+			} {
+				var err error
+				if *flag.endpoint, err = ipvs.ParseEndpoint(flag.text); err != nil {
+					return fmt.Errorf("--%s %w", flag.name, err)
+				}
+			}
+			return listConnections(cmd.OutOrStdout(), filter, output == "json")
+		},
+	}
+	addOutputFlag(cmd, &output)
+	flags := cmd.Flags()
+	flags.StringVar(&client, "client", "", "only of this client or network (`ADDR`)")
+	flags.StringVar(&vip, "vip", "", "only to this VIP (`ADDR`)")
+	flags.StringVar(&server, "server", "", "only to this real server (`ADDR`)")
+	flags.StringVar(&state, "state", "", "only in this `STATE`, by the name that ipvsadm -L -c prints")
+	return cmd
+}
+
+func listConnections(out io.Writer, filter ipvs.ConnFilter, asJSON bool) error {
+	client, err := dialDirector()
+	if err != nil {
+		return err
+	}
+	buffer := bufio.NewWriter(out)
+	print, end := printConn, func(io.Writer) error { return nil }
+	if asJSON {
+		print, end = jsonArray()
+	} else {
+		fmt.Fprintf(buffer, connColumns, "PROTO", "EXPIRES", "STATE", "CLIENT", "VIP", "SERVER")
+	}
+	err = client.FilteredConns(filter, func(c ipvs.Conn) error { return print(buffer, c) })
+	if err != nil {
+		return err
+	}
+	if err := end(buffer); err != nil {
+		return err
+	}
+	return buffer.Flush()
+}
+
+const connColumns = "%-5s  %-8s  %-11s  %-21s  %-21s  %s\n"
+
+func printConn(w io.Writer, c ipvs.Conn) error {
+	_, err := fmt.Fprintf(w, connColumns, c.Protocol, c.Expires.Truncate(time.Second), c.State, c.CIP, c.VIP, c.RIP)
+	return err
+}
+
+// jsonArray returns what writes connections as the elements of one array, and
+// what closes it.
+func jsonArray() (print func(io.Writer, ipvs.Conn) error, end func(io.Writer) error) {
+	separator := "[\n"
+	print = func(w io.Writer, c ipvs.Conn) error {
+		text, err := json.Marshal(c)
+		if err != nil {
+			return fmt.Errorf("write connection: %w", err)
+		}
+		_, err = fmt.Fprintf(w, "%s%s", separator, text)
+		separator = ",\n"
+		return err
+	}
+	end = func(w io.Writer) error {
+		closing := "\n]\n"
+		if separator == "[\n" {
+			closing = "[]\n"
+		}
+		_, err := io.WriteString(w, closing)
+		return err
+	}
+	return print, end
+}
+
+func addOutputFlag(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", "table", "output `format`: table or json")
+}
+
+func checkOutput(output string) error {
+	if output != "table" && output != "json" {
+		return fmt.Errorf("output %q: not one of table, json", output)
+	}
+	return nil
+}
