@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // Mode is where the kernel runs the program on an interface.
@@ -69,6 +70,9 @@ func (d *Dataplane) Attach(ifindex int, mode Mode) error {
 		flags = link.XDPDriverMode
 	}
 	l, err := link.AttachXDP(link.XDPOptions{Program: d.program, Interface: ifindex, Flags: flags})
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("attach %s XDP to interface %d: it runs another XDP program (`ip link show` names it): %w", mode, ifindex, err)
+	}
 	if err != nil {
 		return fmt.Errorf("attach %s XDP to interface %d: %w", mode, ifindex, err)
 	}

@@ -169,11 +169,32 @@ func (d *Dataplane) pinIdentity(id identity) error {
 	return nil
 }
 
-// RemovePins removes everything pinned in the directory, and the directory.
-// Programs that only a pin kept attached are detached by it.
+// RemovePins removes what a datapath pinned in the directory. Programs that only
+// a pin kept attached are detached by it. The directory goes, too, unless others
+// have theirs in it: a real server's decapsulator works on beside a director.
 func RemovePins(dir string) error {
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove pins: %w", err)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for pins: %w", err)
+	}
+	others := false
+	for _, entry := range entries {
+		if entry.IsDir() && entry.Name() != linksDir {
+			others = true
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return fmt.Errorf("remove pins: %w", err)
+		}
+	}
+	if others {
+		return nil
+	}
+	if err := os.Remove(dir); err != nil {
+		return fmt.Errorf("remove directory of pins: %w", err)
 	}
 	return nil
 }

@@ -262,3 +262,33 @@ func TestLayout(t *testing.T) {
 		t.Error("the size of a value is no part of it")
 	}
 }
+
+// A director comes and goes; what others pinned beside it stays.
+func TestPinsOfOthersStay(t *testing.T) {
+	config := Config{PinDir: pinDir(t), Namespace: 1}
+	other := filepath.Join(config.PinDir, "decap")
+	if err := os.MkdirAll(other, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := m.Pin(filepath.Join(other, "vips")); err != nil {
+		t.Fatal(err)
+	}
+	openPinned(t, config, 0).close()
+	for range 2 {
+		if err := RemovePins(config.PinDir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(config.PinDir, "*"))
+	if diff := cmp.Diff([]string{other}, left); err != nil || diff != "" {
+		t.Errorf("%v, left (-want +got):\n%s", err, diff)
+	}
+	if _, err := os.Stat(filepath.Join(other, "vips")); err != nil {
+		t.Error(err)
+	}
+}
