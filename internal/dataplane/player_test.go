@@ -40,6 +40,7 @@ func (p *player) play(s traceStep) string {
 		return diffListing(s.Args, s.Stdout, out, timerTolerance)
 	case "sleep":
 		p.pass(time.Duration(s.Seconds) * time.Second)
+		p.ageAll()
 		return ""
 	}
 	return "no such step is built"
