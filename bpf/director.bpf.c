@@ -110,7 +110,7 @@ static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
 	if (pkt->flow.port.source == bpf_htons(FTP_DATA_PORT))
 		return VERDICT_NO_CONNECTION;
 
-	key = schedule(*service, &pkt->flow);
+	key = schedule(*service, pkt);
 	if (found->conn) /* its choice of server still counts what it ends (kernel: a timer does
 			    that) */
 		end(found);

@@ -15,8 +15,6 @@
 #include "packet.h"
 #include "types.h"
 
-#define DEST_NONE 0xffffffff
-
 /* An address as 32 bits: IPv4's own, of IPv6 the exclusive or of its words. */
 static __always_inline __u32 fold(const union addr *addr)
 {

@@ -36,6 +36,12 @@ static __always_inline int is_overloaded(const struct dest_load *load)
 	return load->reached && load->total >= lower_threshold(load);
 }
 
+/* The kernel's overhead of a destination: an active connection weighs 256 idle ones. */
+static __always_inline __s64 overhead(const struct dest_load *load)
+{
+	return ((__s64)load->active << 8) + load->total;
+}
+
 /* is_available tells whether a destination may be given a connection, its weight aside. */
 static __always_inline int is_available(__u32 dest)
 {

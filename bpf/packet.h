@@ -62,8 +62,8 @@ enum event {
 /* What the core takes from outside, so that tests can fix it. */
 struct moment {
 	__u32 now;  /* in ticks */
-	__u32 dice; /* used if fixed */
-	__u8 fixed; /* 1: dice is not thrown */
+	__u32 dice; /* what the next throw shows, if fixed */
+	__u8 fixed; /* 1: dice are not thrown */
 };
 
 /* A packet under way: its headers, and where it goes next. */
@@ -86,9 +86,15 @@ struct packet {
 	__u8 event;	 /* enum event, of TCP */
 };
 
-static __always_inline __u32 roll(const struct moment *moment)
+/* roll throws dice. Fixed ones show a sequence that begins with what was given. */
+static __always_inline __u32 roll(struct moment *moment)
 {
-	return moment->fixed ? moment->dice : bpf_get_prandom_u32();
+	__u32 dice = moment->dice;
+
+	if (!moment->fixed)
+		return bpf_get_prandom_u32();
+	moment->dice = dice * 747796405u + 2891336453u;
+	return dice;
 }
 
 static __always_inline union addr from_ipv4(__be32 ip)

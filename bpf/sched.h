@@ -2,17 +2,19 @@
 /*
  * Which destination a new connection goes to: exactly the choices of the
  * kernel's ip_vs_<name>.c. rr and wrr walk the service's list from where the
- * last pick was; what differs is the weight that a destination must have. sh,
- * dh and mh look into a table (hash.h). The others compare all destinations by
- * load and weight.
+ * last pick was; what differs is the weight that a destination must have. The
+ * others compare all destinations (compare.h), throw dice (twos.h) or look into
+ * a table (hash.h).
  */
 #ifndef LVSX_SCHED_H
 #define LVSX_SCHED_H
 
+#include "compare.h"
 #include "hash.h"
 #include "load.h"
 #include "maps.h"
 #include "packet.h"
+#include "twos.h"
 #include "types.h"
 
 struct walk {
@@ -115,91 +117,6 @@ static __always_inline __u64 pick_wrr(const struct list *list, __u64 cursor, str
 	return picked ? make_cursor(picked, weight) : cursor;
 }
 
-/*
- * The other shape: look at every destination and keep the one that this
- * connection would burden least. What differs is the burden.
- */
-struct comparison {
-	__u32 slot;
-	__u32 end;
-	enum scheduler scheduler;
-	__u32 dest; /* the best so far, DEST_NONE at first */
-	__s64 load;
-	__s64 weight;
-};
-
-/* The kernel's overhead of a destination: an active connection weighs 256 idle ones. */
-static __always_inline __s64 overhead(const struct dest_load *load)
-{
-	return ((__s64)load->active << 8) + load->total;
-}
-
-/*
- * is_better tells whether a destination with that load and weight is to be
- * preferred to the best so far. Ties go to the earlier in the list, the newer.
- */
-static __always_inline int is_better(const struct comparison *best, __s64 load, __s64 weight)
-{
-	if (best->dest == DEST_NONE)
-		return 1;
-	switch (best->scheduler) {
-	case SCHEDULER_LC:
-		return load < best->load;
-	case SCHEDULER_FO:
-	case SCHEDULER_OVF:
-		return weight > best->weight;
-	default: /* load / weight, without dividing */
-		return best->load * weight > load * best->weight;
-	}
-}
-
-static long compare_step(__u32 i __attribute__((unused)), struct comparison *best)
-{
-	__u32 key = best->slot;
-	const struct dest_load *loads;
-	struct slot *slot;
-	__s64 load;
-
-	if (key >= best->end)
-		return 1;
-	best->slot = key + 1;
-	slot = bpf_map_lookup_elem(&slots, &key);
-	if (!slot)
-		return 1;
-	key = slot->dest;
-	loads = bpf_map_lookup_elem(&dest_loads, &key);
-	if (!loads || slot->weight <= 0 || is_overloaded(loads))
-		return 0;
-	load = overhead(loads);
-	if (best->scheduler == SCHEDULER_SED || best->scheduler == SCHEDULER_NQ)
-		load = (__s64)loads->active + 1; /* the delay that this connection would meet */
-	if (best->scheduler == SCHEDULER_OVF && loads->active > (__u32)slot->weight)
-		return 0;
-	if (is_better(best, load, slot->weight)) {
-		best->dest = key;
-		best->load = load;
-		best->weight = slot->weight;
-	}
-	if (best->scheduler == SCHEDULER_NQ && !loads->active) {
-		best->dest = key; /* never queue while one is idle */
-		return 1;
-	}
-	return 0;
-}
-
-static __always_inline __u32 compare(const struct list *list, enum scheduler scheduler)
-{
-	struct comparison best = {
-		.slot = list->first,
-		.end = list->first + list->count,
-		.scheduler = scheduler,
-		.dest = DEST_NONE,
-	};
-
-	bpf_loop(list->count, compare_step, &best, 0);
-	return best.dest;
-}
-
 /* choose returns the next by the list and its destinations' loads, or DEST_NONE. */
 __noinline __u32 choose(__u32 index)
 {
@@ -234,21 +151,32 @@ __noinline __u32 choose(__u32 index)
 	return walk.dest;
 }
 
+/* look_up_again is for whom two changes in a row took the list away that it had just found. */
+static __always_inline __u32 look_up_again(const struct service *service, __u32 index,
+					   const struct flow *flow)
+{
+	return is_hashing(READ_ONCE(service->scheduler)) ? look_up(index, flow) : choose(index);
+}
+
 /* schedule returns the destination for a new connection, or DEST_NONE. */
-static __always_inline __u32 schedule(__u32 index, const struct flow *flow)
+static __always_inline __u32 schedule(__u32 index, struct packet *pkt)
 {
 	const struct service *service = bpf_map_lookup_elem(&services, &index);
 	__u32 dest;
 
-	if (!service || !is_hashing(READ_ONCE(service->scheduler)))
+	if (!service)
+		return DEST_NONE;
+	switch (READ_ONCE(service->scheduler)) {
+	case SCHEDULER_DH:
+	case SCHEDULER_SH:
+	case SCHEDULER_MH:
+		dest = look_up(index, &pkt->flow);
+		return dest != DEST_NONE ? dest : look_up_again(service, index, &pkt->flow);
+	case SCHEDULER_TWOS:
+		return draw(index, &pkt->moment);
+	default:
 		return choose(index);
-	dest = look_up(index, flow);
-	if (dest != DEST_NONE)
-		return dest;
-	/* Two changes in a row can take the list away from whoever has just found it. */
-	if (is_hashing(READ_ONCE(service->scheduler)))
-		return look_up(index, flow);
-	return choose(index);
+	}
 }
 
 #endif

@@ -27,6 +27,8 @@ enum forwarding {
 	FORWARDING_ROUTE = 3,
 } __attribute__((packed));
 
+#define DEST_NONE 0xffffffff
+
 enum scheduler {
 	SCHEDULER_NONE,
 	SCHEDULER_RR,
@@ -37,6 +39,7 @@ enum scheduler {
 	SCHEDULER_NQ,
 	SCHEDULER_FO,
 	SCHEDULER_OVF,
+	SCHEDULER_TWOS,
 	SCHEDULER_DH,
 	SCHEDULER_SH,
 	SCHEDULER_MH,
@@ -333,7 +336,7 @@ struct timeout_setting {
 /* Where a test says what time it is and learns what became of its packet. */
 struct test_case {
 	__u32 now;  /* in ticks */
-	__u32 dice; /* what every throw shows */
+	__u32 dice; /* what the first throw shows */
 	enum verdict verdict;
 	enum state state; /* of the packet's connection, if it went by one */
 };

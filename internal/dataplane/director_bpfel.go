@@ -159,9 +159,10 @@ const (
 	directorSchedulerSCHEDULER_NQ   directorScheduler = 6
 	directorSchedulerSCHEDULER_FO   directorScheduler = 7
 	directorSchedulerSCHEDULER_OVF  directorScheduler = 8
-	directorSchedulerSCHEDULER_DH   directorScheduler = 9
-	directorSchedulerSCHEDULER_SH   directorScheduler = 10
-	directorSchedulerSCHEDULER_MH   directorScheduler = 11
+	directorSchedulerSCHEDULER_TWOS directorScheduler = 9
+	directorSchedulerSCHEDULER_DH   directorScheduler = 10
+	directorSchedulerSCHEDULER_SH   directorScheduler = 11
+	directorSchedulerSCHEDULER_MH   directorScheduler = 12
 )
 
 type directorScratch struct {

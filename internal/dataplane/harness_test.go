@@ -180,7 +180,13 @@ func prepare(t *testing.T, d *Dataplane, lines []string) *bench {
 func (b *bench) at(now uint32) {
 	b.t.Helper()
 	b.now = now
-	if err := b.test.Set(directorTestCase{Now: now, Dice: 0x1234}); err != nil {
+	b.throw(0x1234)
+}
+
+// throw says what the dice show next.
+func (b *bench) throw(dice uint32) {
+	b.t.Helper()
+	if err := b.test.Set(directorTestCase{Now: b.now, Dice: dice}); err != nil {
 		b.t.Fatal(err)
 	}
 }

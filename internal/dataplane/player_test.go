@@ -4,6 +4,7 @@ package dataplane
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ type player struct {
 	*bench
 	forward string
 	flows   map[int]playedFlow
+	dice    *rand.Rand // nil unless the trace was recorded of a scheduler that throws dice
 }
 
 type playedFlow struct {
@@ -31,12 +33,18 @@ func (p *player) play(s traceStep) string {
 		return p.sendFlags(s)
 	case "data":
 		f := p.flows[s.ID]
+		if p.dice != nil {
+			return "" // the server that is gone in the recording may not be this flow's
+		}
 		return p.expect(s, f, p.send(clientMAC, tcp(f.client, f.vip, "PA", 'x')))
 	case "close":
 		return p.closeFlow(p.flows[s.ID], s.How)
 	case "ipvsadm":
 		out := p.ipvsadm(s.Args)
 		p.resolve()
+		if p.dice != nil {
+			return diffShares(s.Stdout, out)
+		}
 		return diffListing(s.Args, s.Stdout, out, timerTolerance)
 	case "sleep":
 		p.pass(time.Duration(s.Seconds) * time.Second)
@@ -56,7 +64,11 @@ func (p *player) open(s traceStep) string {
 	if s.Op == "udp" {
 		first = udp(f.client, f.vip, 'x')
 	}
-	if wrong := p.expect(s, f, p.send(clientMAC, first)); wrong != "" || s.Server == nil {
+	o := p.send(clientMAC, first)
+	if p.dice != nil && s.Server != nil {
+		s = p.draw(s, o)
+	}
+	if wrong := p.expect(s, f, o); wrong != "" || s.Server == nil {
 		return wrong
 	}
 	f.server = netip.MustParseAddrPort(*s.Server)

@@ -52,17 +52,18 @@ func fromStats(s directorStats) ipvs.Stats {
 }
 
 var schedulers = map[string]directorScheduler{
-	"rr":  directorSchedulerSCHEDULER_RR,
-	"wrr": directorSchedulerSCHEDULER_WRR,
-	"lc":  directorSchedulerSCHEDULER_LC,
-	"wlc": directorSchedulerSCHEDULER_WLC,
-	"sed": directorSchedulerSCHEDULER_SED,
-	"nq":  directorSchedulerSCHEDULER_NQ,
-	"fo":  directorSchedulerSCHEDULER_FO,
-	"ovf": directorSchedulerSCHEDULER_OVF,
-	"dh":  directorSchedulerSCHEDULER_DH,
-	"sh":  directorSchedulerSCHEDULER_SH,
-	"mh":  directorSchedulerSCHEDULER_MH,
+	"rr":   directorSchedulerSCHEDULER_RR,
+	"wrr":  directorSchedulerSCHEDULER_WRR,
+	"lc":   directorSchedulerSCHEDULER_LC,
+	"wlc":  directorSchedulerSCHEDULER_WLC,
+	"sed":  directorSchedulerSCHEDULER_SED,
+	"nq":   directorSchedulerSCHEDULER_NQ,
+	"fo":   directorSchedulerSCHEDULER_FO,
+	"ovf":  directorSchedulerSCHEDULER_OVF,
+	"dh":   directorSchedulerSCHEDULER_DH,
+	"sh":   directorSchedulerSCHEDULER_SH,
+	"mh":   directorSchedulerSCHEDULER_MH,
+	"twos": directorSchedulerSCHEDULER_TWOS,
 }
 
 func fromScheduler(s directorScheduler) string {

@@ -41,7 +41,7 @@ func TestStatsRoundTrip(t *testing.T) {
 }
 
 func TestSchedulerNames(t *testing.T) {
-	if got := Schedulers(); !slices.Equal(got, []string{"dh", "fo", "lc", "mh", "nq", "ovf", "rr", "sed", "sh", "wlc", "wrr"}) {
+	if got := Schedulers(); !slices.Equal(got, []string{"dh", "fo", "lc", "mh", "nq", "ovf", "rr", "sed", "sh", "twos", "wlc", "wrr"}) {
 		t.Errorf("Schedulers() = %v", got)
 	}
 	for name, value := range schedulers {
