@@ -52,6 +52,16 @@ struct {
 	__type(value, struct table_line);
 } tables SEC(".maps");
 
+/* The kernel's limit is 24576 for each service. When all are in use, new addresses just go by wlc.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct cache_key);
+	__type(value, struct cache_entry);
+} caches SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 131072);

@@ -3,8 +3,8 @@
  * Which destination a new connection goes to: exactly the choices of the
  * kernel's ip_vs_<name>.c. rr and wrr walk the service's list from where the
  * last pick was; what differs is the weight that a destination must have. The
- * others compare all destinations (compare.h), throw dice (twos.h) or look into
- * a table (hash.h).
+ * others compare all destinations (compare.h), remember who served an address
+ * (near.h), throw dice (twos.h) or look into a table (hash.h).
  */
 #ifndef LVSX_SCHED_H
 #define LVSX_SCHED_H
@@ -13,6 +13,7 @@
 #include "hash.h"
 #include "load.h"
 #include "maps.h"
+#include "near.h"
 #include "packet.h"
 #include "twos.h"
 #include "types.h"
@@ -174,6 +175,10 @@ static __always_inline __u32 schedule(__u32 index, struct packet *pkt)
 		return dest != DEST_NONE ? dest : look_up_again(service, index, &pkt->flow);
 	case SCHEDULER_TWOS:
 		return draw(index, &pkt->moment);
+	case SCHEDULER_LBLC:
+		return choose_lblc(index, &pkt->flow, pkt->moment.now);
+	case SCHEDULER_LBLCR:
+		return choose_lblcr(index, &pkt->flow, pkt->moment.now);
 	default:
 		return choose(index);
 	}

@@ -40,6 +40,8 @@ enum scheduler {
 	SCHEDULER_FO,
 	SCHEDULER_OVF,
 	SCHEDULER_TWOS,
+	SCHEDULER_LBLC,
+	SCHEDULER_LBLCR,
 	SCHEDULER_DH,
 	SCHEDULER_SH,
 	SCHEDULER_MH,
@@ -135,6 +137,7 @@ struct service {
 	/*
 	 * rr and wrr: low half the position of the last pick, 0 for the head
 	 * of the list, i + 1 for slot i; high half wrr's current weight.
+	 * lblc and lblcr: the number of their cache, a new one each time.
 	 */
 	__u64 cursor;
 	struct service_key key;
@@ -173,6 +176,25 @@ struct table_line {
 	__u16 positions[TABLE_LINE];
 };
 _Static_assert(sizeof(struct table_line) == CACHE_LINE, "table_line is one cache line");
+
+/*
+ * What lblc and lblcr remember of an address. lblc's one destination and
+ * lblcr's set are entries with DEST_NONE; each member of a set is one more.
+ */
+struct cache_key {
+	union addr vip;
+	__u64 cache;
+	__u32 dest;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct cache_key) == 32, "cache_key has holes");
+
+struct cache_entry {
+	__u32 dest;	/* lblc: who serves the address */
+	__u32 used;	/* at which tick, the last time */
+	__u32 modified; /* lblcr: when the set changed */
+	__u32 order;	/* lblcr: of the member, in the set the one given last */
+};
 
 /* Everything that a frame needs to reach its next stop. */
 struct hop {
@@ -303,6 +325,7 @@ struct director_settings {
 	__u64 rips[FILTER_WORDS];
 	struct interface interfaces[INTERFACES]; /* at ifindex modulo INTERFACES */
 	__u32 timeouts[STATE_SLOTS];		 /* in ticks */
+	__u32 lblcr_expiration;			 /* of a destination in a set, in ticks */
 	__u16 epoch; /* bumped by any route or neighbour change, never 0 */
 	__u16 pad;
 };

@@ -103,6 +103,7 @@ func (d *Dataplane) addService(config ipvs.Service) error {
 	d.services.at[s.index] = directorService{
 		List:      2 * s.index,
 		Scheduler: schedulers[config.Scheduler],
+		Cursor:    startCursor(schedulers[config.Scheduler], directorList{}),
 		Key:       toServiceKey(s.key),
 		Flags:     uint32(config.Flags),
 		Use:       directorServiceUseSERVICE_CONFIGURED,
@@ -137,12 +138,7 @@ func (d *Dataplane) editService(s *service, config ipvs.Service) {
 	if tableLines(scheduler) > 0 {
 		d.writeList(s, scheduler)
 	}
-	list := d.lists.at[entry.List]
-	cursor := sched.Cursor{}
-	if scheduler == directorSchedulerSCHEDULER_WRR {
-		cursor = sched.StartWRR(sched.List{GCD: int32(list.Gcd), MaxWeight: list.MaxWeight})
-	}
-	atomic.StoreUint64(&entry.Cursor, packCursor(cursor))
+	atomic.StoreUint64(&entry.Cursor, startCursor(scheduler, d.lists.at[entry.List]))
 	entry.Scheduler = scheduler
 }
 

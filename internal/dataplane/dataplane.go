@@ -144,6 +144,7 @@ func (d *Dataplane) load() error {
 	d.settings.Epoch = 1
 	d.vips.words, d.rips.words = d.settings.Vips[:], d.settings.Rips[:]
 	d.writeTimeouts()
+	d.settings.LblcrExpiration = d.clock.ticks(cacheExpiration)
 	return d.pin(spec, pinned)
 }
 

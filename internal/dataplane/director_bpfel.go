@@ -23,6 +23,22 @@ type directorBucket struct {
 	Conns [8]directorConn
 }
 
+type directorCacheEntry struct {
+	_        structs.HostLayout
+	Dest     uint32
+	Used     uint32
+	Modified uint32
+	Order    uint32
+}
+
+type directorCacheKey struct {
+	_     structs.HostLayout
+	Vip   directorAddr
+	Cache uint64
+	Dest  uint32
+	Pad   uint32
+}
+
 type directorClockReading struct {
 	_         structs.HostLayout
 	Jiffies   uint64
@@ -91,10 +107,10 @@ type directorDirectorSettings struct {
 		Mtu     uint16
 		Flags   uint32
 	}
-	Timeouts [16]uint32
-	Epoch    uint16
-	Pad      uint16
-	_        [4]byte
+	Timeouts        [16]uint32
+	LblcrExpiration uint32
+	Epoch           uint16
+	Pad             uint16
 }
 
 type directorForwarding uint8
@@ -150,19 +166,21 @@ type directorList struct {
 type directorScheduler uint32
 
 const (
-	directorSchedulerSCHEDULER_NONE directorScheduler = 0
-	directorSchedulerSCHEDULER_RR   directorScheduler = 1
-	directorSchedulerSCHEDULER_WRR  directorScheduler = 2
-	directorSchedulerSCHEDULER_LC   directorScheduler = 3
-	directorSchedulerSCHEDULER_WLC  directorScheduler = 4
-	directorSchedulerSCHEDULER_SED  directorScheduler = 5
-	directorSchedulerSCHEDULER_NQ   directorScheduler = 6
-	directorSchedulerSCHEDULER_FO   directorScheduler = 7
-	directorSchedulerSCHEDULER_OVF  directorScheduler = 8
-	directorSchedulerSCHEDULER_TWOS directorScheduler = 9
-	directorSchedulerSCHEDULER_DH   directorScheduler = 10
-	directorSchedulerSCHEDULER_SH   directorScheduler = 11
-	directorSchedulerSCHEDULER_MH   directorScheduler = 12
+	directorSchedulerSCHEDULER_NONE  directorScheduler = 0
+	directorSchedulerSCHEDULER_RR    directorScheduler = 1
+	directorSchedulerSCHEDULER_WRR   directorScheduler = 2
+	directorSchedulerSCHEDULER_LC    directorScheduler = 3
+	directorSchedulerSCHEDULER_WLC   directorScheduler = 4
+	directorSchedulerSCHEDULER_SED   directorScheduler = 5
+	directorSchedulerSCHEDULER_NQ    directorScheduler = 6
+	directorSchedulerSCHEDULER_FO    directorScheduler = 7
+	directorSchedulerSCHEDULER_OVF   directorScheduler = 8
+	directorSchedulerSCHEDULER_TWOS  directorScheduler = 9
+	directorSchedulerSCHEDULER_LBLC  directorScheduler = 10
+	directorSchedulerSCHEDULER_LBLCR directorScheduler = 11
+	directorSchedulerSCHEDULER_DH    directorScheduler = 12
+	directorSchedulerSCHEDULER_SH    directorScheduler = 13
+	directorSchedulerSCHEDULER_MH    directorScheduler = 14
 )
 
 type directorScratch struct {
@@ -288,6 +306,7 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	directorMapCaches         = "caches"
 	directorMapConns          = "conns"
 	directorMapDestBases      = "dest_bases"
 	directorMapDestLoads      = "dest_loads"
@@ -367,6 +386,7 @@ type directorProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type directorMapSpecs struct {
+	Caches         *ebpf.MapSpec `ebpf:"caches"`
 	Conns          *ebpf.MapSpec `ebpf:"conns"`
 	DestBases      *ebpf.MapSpec `ebpf:"dest_bases"`
 	DestLoads      *ebpf.MapSpec `ebpf:"dest_loads"`
@@ -416,6 +436,7 @@ func (o *directorObjects) Close() error {
 //
 // It can be passed to loadDirectorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type directorMaps struct {
+	Caches         *ebpf.Map `ebpf:"caches"`
 	Conns          *ebpf.Map `ebpf:"conns"`
 	DestBases      *ebpf.Map `ebpf:"dest_bases"`
 	DestLoads      *ebpf.Map `ebpf:"dest_loads"`
@@ -435,6 +456,7 @@ type directorMaps struct {
 
 func (m *directorMaps) Close() error {
 	return _DirectorClose(
+		m.Caches,
 		m.Conns,
 		m.DestBases,
 		m.DestLoads,

@@ -148,6 +148,9 @@ func (d *Dataplane) reset(t *testing.T) {
 	clear(d.settings.Rips[:])
 	d.writeTimeouts()
 	d.relearn(t)
+	if err := d.SweepCaches(); err != nil { // of no service now
+		t.Fatal(err)
+	}
 }
 
 // relearn forgets all that Go knows, and adopts what the maps hold.

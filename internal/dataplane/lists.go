@@ -72,6 +72,17 @@ func (d *Dataplane) writeList(s *service, scheduler directorScheduler) sched.Lis
 	return sum
 }
 
+// startCursor returns where a scheduler starts on a list.
+func startCursor(scheduler directorScheduler, list directorList) uint64 {
+	switch {
+	case isCaching(scheduler):
+		return newCache()
+	case scheduler == directorSchedulerSCHEDULER_WRR:
+		return packCursor(sched.StartWRR(sched.List{GCD: int32(list.Gcd), MaxWeight: list.MaxWeight}))
+	}
+	return 0
+}
+
 func packCursor(c sched.Cursor) uint64 {
 	return uint64(uint32(c.Weight))<<32 | uint64(c.Position)
 }

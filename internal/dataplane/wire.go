@@ -3,10 +3,8 @@
 package dataplane
 
 import (
-	"maps"
 	"math/bits"
 	"net/netip"
-	"slices"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
@@ -52,18 +50,21 @@ func fromStats(s directorStats) ipvs.Stats {
 }
 
 var schedulers = map[string]directorScheduler{
-	"rr":   directorSchedulerSCHEDULER_RR,
-	"wrr":  directorSchedulerSCHEDULER_WRR,
-	"lc":   directorSchedulerSCHEDULER_LC,
-	"wlc":  directorSchedulerSCHEDULER_WLC,
-	"sed":  directorSchedulerSCHEDULER_SED,
-	"nq":   directorSchedulerSCHEDULER_NQ,
-	"fo":   directorSchedulerSCHEDULER_FO,
-	"ovf":  directorSchedulerSCHEDULER_OVF,
-	"dh":   directorSchedulerSCHEDULER_DH,
-	"sh":   directorSchedulerSCHEDULER_SH,
-	"mh":   directorSchedulerSCHEDULER_MH,
-	"twos": directorSchedulerSCHEDULER_TWOS,
+	"none":  directorSchedulerSCHEDULER_NONE,
+	"rr":    directorSchedulerSCHEDULER_RR,
+	"wrr":   directorSchedulerSCHEDULER_WRR,
+	"lc":    directorSchedulerSCHEDULER_LC,
+	"wlc":   directorSchedulerSCHEDULER_WLC,
+	"sed":   directorSchedulerSCHEDULER_SED,
+	"nq":    directorSchedulerSCHEDULER_NQ,
+	"fo":    directorSchedulerSCHEDULER_FO,
+	"ovf":   directorSchedulerSCHEDULER_OVF,
+	"dh":    directorSchedulerSCHEDULER_DH,
+	"sh":    directorSchedulerSCHEDULER_SH,
+	"mh":    directorSchedulerSCHEDULER_MH,
+	"twos":  directorSchedulerSCHEDULER_TWOS,
+	"lblc":  directorSchedulerSCHEDULER_LBLC,
+	"lblcr": directorSchedulerSCHEDULER_LBLCR,
 }
 
 func fromScheduler(s directorScheduler) string {
@@ -87,8 +88,3 @@ func filterBit(a netip.Addr) uint32 {
 
 // filterBits is bpf/types.h: FILTER_BITS.
 const filterBits = 16
-
-// Schedulers returns the names of those that the datapath has.
-func Schedulers() []string {
-	return slices.Sorted(maps.Keys(schedulers))
-}

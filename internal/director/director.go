@@ -129,6 +129,7 @@ func (d *Director) serve(ctx context.Context, server *control.Server) error {
 	tasks.Go(func() error { return every(ctx, dataplane.AgeInterval, d.plane.Age) })
 	tasks.Go(func() error { return every(ctx, dataplane.EstimateInterval, d.plane.Estimate) })
 	tasks.Go(func() error { return every(ctx, time.Second, d.housekeep) })
+	tasks.Go(func() error { return every(ctx, dataplane.CacheInterval, d.sweep) })
 	return tasks.Wait()
 }
 
@@ -165,6 +166,13 @@ func (d *Director) housekeep() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ways.keepAlive(time.Now())
+}
+
+// sweep forgets what lblc and lblcr need to remember no longer.
+func (d *Director) sweep() {
+	if err := d.plane.SweepCaches(); err != nil {
+		d.options.Log.Error("sweep caches", "error", err)
+	}
 }
 
 // close ends the director. Unless it is to keep forwarding, everything that it

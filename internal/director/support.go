@@ -3,12 +3,8 @@
 package director
 
 import (
-	"fmt"
-	"slices"
-	"strings"
 	"syscall"
 
-	"github.com/lvsx/lvsx/internal/dataplane"
 	"github.com/lvsx/lvsx/internal/ipvs"
 	"github.com/lvsx/lvsx/internal/sched"
 )
@@ -34,7 +30,6 @@ func supported(c ipvs.Change) error {
 }
 
 func missingInService(s ipvs.Service) string {
-	built := dataplane.Schedulers()
 	switch {
 	case s.Mark != 0:
 		return "services of firewall marks (-f) are"
@@ -42,8 +37,6 @@ func missingInService(s ipvs.Service) string {
 		return "SCTP services are"
 	case s.IPv6():
 		return "IPv6 services are"
-	case !slices.Contains(built, s.Scheduler):
-		return fmt.Sprintf("scheduler %s (choose one of %s with -s) is", s.Scheduler, strings.Join(built, ", "))
 	case s.Engine != "":
 		return "persistence engines (--pe) are"
 	case s.Flags&ipvs.Persistent != 0:
