@@ -26,7 +26,7 @@ func newLabCommand() *cobra.Command {
 	var method string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:                   "lab [--method nat|tun|dr|all] [--servers N] [--requests N] [--weights W,W,...] [--json] [--keep]",
+		Use:                   "lab [--method nat|tun|dr|all] [--servers N] [--requests N] [--weights W,W,...] [--xdp auto|native|generic] [--json] [--keep]",
 		DisableFlagsInUseLine: true,
 		Short:                 "Show the three forwarding methods at work, in namespaces that vanish again",
 		Long: `Build a small network of namespaces for each forwarding method, run directors
@@ -162,12 +162,20 @@ director, switch and rs1, rs2, ... The commands lvsx and ipvsadm are this progra
 			command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 			err = command.Run()
 			var exit *exec.ExitError
-			if errors.As(err, &exit) && exit.Exited() {
-				return exitStatus(exit.ExitCode())
+			if errors.As(err, &exit) {
+				return statusOf(exit)
 			}
 			return err
 		},
 	}
+}
+
+// statusOf is what a shell makes of the end of a command.
+func statusOf(exit *exec.ExitError) exitStatus {
+	if how, ok := exit.Sys().(syscall.WaitStatus); ok && how.Signaled() {
+		return exitStatus(128 + int(how.Signal()))
+	}
+	return exitStatus(exit.ExitCode())
 }
 
 // commandIn returns the command in the node. An ipvsadm that is installed

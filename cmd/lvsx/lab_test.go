@@ -195,6 +195,12 @@ func TestLabStands(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "192.0.2.80:80 wrr") {
 		t.Errorf("services of the standing lab: %v\n%s", err, out)
 	}
+	for command, want := range map[string]int{"exit 7": 7, "kill -9 $$": 137} {
+		run := labCommand("exec", "dr-client", "--", "sh", "-c", command)
+		if out, err := run.CombinedOutput(); run.ProcessState.ExitCode() != want || len(out) > 0 {
+			t.Errorf("%s in the standing lab: %v, want status %d and no word\n%s", command, err, want, out)
+		}
+	}
 	for range 2 {
 		if out, err := labCommand("down").CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
