@@ -15,12 +15,17 @@ import (
 	"net/url"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
 // ErrNoDirector is why Dial fails where no director runs.
 var ErrNoDirector = errors.New("no director is running in this network namespace; start one with: lvsx director")
+
+// answerTime is more than the largest table takes; a director that does not
+// begin to answer by then is stopped.
+const answerTime = 30 * time.Second
 
 // Client speaks to a running director. It is an ipvsadm.Director and TimeoutKeeper.
 type Client struct {
@@ -44,7 +49,9 @@ func Dial(path string) (*Client, error) {
 	if err := conn.Close(); err != nil {
 		return nil, fmt.Errorf("connect to director: %w", err)
 	}
-	return &Client{http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
+	return &Client{http.Client{Transport: &http.Transport{
+		DialContext: dial, ResponseHeaderTimeout: answerTime,
+	}}}, nil
 }
 
 // Apply makes changes in order and stops at the first that is refused.

@@ -69,8 +69,11 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return errors.Join(err, d.abandon())
 	}
-	err = d.serve(ctx, server)
-	return errors.Join(err, d.close())
+	if err := d.serve(ctx, server); err != nil {
+		// A failure is no order to stop: the datapath goes on, as after a crash.
+		return errors.Join(err, d.plane.Close())
+	}
+	return d.close()
 }
 
 // open loads or adopts the datapath, makes it know the network, and only then

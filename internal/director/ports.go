@@ -238,7 +238,12 @@ func (p *ports) stopMerging(name string) error {
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
-	if err := os.WriteFile(p.mergingPath(), text, 0o600); err != nil {
+	// Renamed into place: half a file would keep the next director from starting.
+	whole := p.mergingPath() + ".new"
+	if err := os.WriteFile(whole, text, 0o600); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	if err := os.Rename(whole, p.mergingPath()); err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
 	p.merging = append(p.merging, name)

@@ -23,6 +23,16 @@ const (
 	Zero              Op = "zero" // counters, of one service or, with a zero Key, of all
 )
 
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (o *Op) UnmarshalText(text []byte) error {
+	switch op := Op(text); op {
+	case AddService, EditService, DeleteService, Flush, AddDestination, EditDestination, DeleteDestination, Zero:
+		*o = op
+		return nil
+	}
+	return fmt.Errorf("operation %q: not one of those that changes have", text)
+}
+
 // Change is one step between tables. Everything that changes forwarding is a
 // Change: commands, restore, plan, reload and health differ only in who makes
 // them.
