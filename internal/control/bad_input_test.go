@@ -24,18 +24,19 @@ func TestBadBodies(t *testing.T) {
 	path := serve(t, d)
 	good := `{"op":"flush"}`
 	for name, body := range map[string]string{
-		"empty":            "",
-		"no JSON":          "flush",
-		"no list":          good,
-		"cut":              "[" + good + ",",
-		"unknown field":    `[` + good + `,{"op":"flush","force":true}]`,
-		"wrong type":       `[` + good + `,{"op":5}]`,
-		"bad address":      `[` + good + `,{"op":"add-service","service":{"vip":"nowhere"}}]`,
-		"bad protocol":     `[` + good + `,{"op":"add-service","service":{"protocol":"icmp"}}]`,
-		"weight too large": `[` + good + `,{"op":"add-destination","destination":{"weight":99999999999}}]`,
-		"something behind": `[` + good + `] and more`,
-		"two lists":        `[` + good + `][` + good + `]`,
-		"too large":        "[" + good + strings.Repeat(" ", 5<<20) + "]",
+		"empty":             "",
+		"no JSON":           "flush",
+		"no list":           good,
+		"cut":               "[" + good + ",",
+		"unknown field":     `[` + good + `,{"op":"flush","force":true}]`,
+		"wrong type":        `[` + good + `,{"op":5}]`,
+		"unknown operation": `[` + good + `,{"op":"explode"}]`,
+		"bad address":       `[` + good + `,{"op":"add-service","service":{"vip":"nowhere"}}]`,
+		"bad protocol":      `[` + good + `,{"op":"add-service","service":{"protocol":"icmp"}}]`,
+		"weight too large":  `[` + good + `,{"op":"add-destination","destination":{"weight":99999999999}}]`,
+		"something behind":  `[` + good + `] and more`,
+		"two lists":         `[` + good + `][` + good + `]`,
+		"too large":         "[" + good + strings.Repeat(" ", 5<<20) + "]",
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, answer := post(t, path, "/v1/changes", body)
