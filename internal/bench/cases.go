@@ -98,9 +98,13 @@ func (b *bench) addEstablished(ctx context.Context, s service) error {
 	return nil
 }
 
-// addTwoArmed adds what leaves by another interface than it came in by.
+// addTwoArmed adds what leaves by another interface than it came in by. Its
+// connection has a table to itself: in a crowded one it might find no room.
 func (b *bench) addTwoArmed(ctx context.Context) error {
-	p := b.planes[0]
+	p, err := b.openPlane()
+	if err != nil {
+		return err
+	}
 	if err := p.establish(ctx, b.driver, twoArmed, 1); err != nil {
 		return err
 	}
