@@ -128,7 +128,7 @@ func (d *Director) attach() error {
 func (d *Director) serve(ctx context.Context, server *control.Server) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return server.Run(ctx) })
-	tasks.Go(func() error { return host.Watch(ctx, d.refresh) })
+	tasks.Go(func() error { return host.Watch(ctx, func() { d.keepUp(ctx) }) })
 	tasks.Go(func() error { return every(ctx, dataplane.AgeInterval, d.plane.Age) })
 	tasks.Go(func() error { return every(ctx, dataplane.EstimateInterval, d.plane.Estimate) })
 	tasks.Go(func() error { return every(ctx, time.Second, d.housekeep) })
@@ -146,6 +146,18 @@ func every(ctx context.Context, interval time.Duration, do func()) error {
 		case <-ticker.C:
 			do()
 		}
+	}
+}
+
+// keepUp refreshes after a change of the network. Where many real servers make
+// that long, as many changes wait for the next one: a fifth of the time at most
+// is spent on it.
+func (d *Director) keepUp(ctx context.Context) {
+	start := time.Now()
+	d.refresh()
+	select {
+	case <-ctx.Done():
+	case <-time.After(4 * time.Since(start)):
 	}
 }
 
@@ -203,8 +215,9 @@ func (d *Director) remove() error {
 // are logged one by one, a restored table as a number.
 func (d *Director) Apply(changes ...ipvs.Change) (applied int, err error) {
 	const few = 10
+	seen := make(neighbours)
 	for i, c := range changes {
-		if err := d.apply(c, len(changes) == 1); err != nil {
+		if err := d.apply(c, len(changes) == 1, seen); err != nil {
 			d.options.Log.Info("refused", "change", c.String(), "applied", i, "error", err)
 			return i, err
 		}
@@ -218,12 +231,12 @@ func (d *Director) Apply(changes ...ipvs.Change) (applied int, err error) {
 	return len(changes), nil
 }
 
-func (d *Director) apply(c ipvs.Change, alone bool) error {
+func (d *Director) apply(c ipvs.Change, alone bool, seen neighbours) error {
 	if err := supported(c); err != nil {
 		return err
 	}
 	if c.Op == ipvs.AddDestination {
-		if err := d.prepare(c, alone); err != nil {
+		if err := d.prepare(c, alone, seen); err != nil {
 			return err
 		}
 	}
@@ -233,7 +246,7 @@ func (d *Director) apply(c ipvs.Change, alone bool) error {
 // prepare looks at where a new destination is before it is added. The kernel
 // refuses this host's broadcast addresses, but only after all else was found
 // good (ip_vs_ctl.c: ip_vs_new_dest).
-func (d *Director) prepare(c ipvs.Change, alone bool) error {
+func (d *Director) prepare(c ipvs.Change, alone bool, seen neighbours) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	rip := c.Destination.RIP.Addr()
@@ -244,7 +257,7 @@ func (d *Director) prepare(c ipvs.Change, alone bool) error {
 		}
 		return &ipvs.Refusal{Op: c.Op, Errno: syscall.EINVAL}
 	}
-	d.ways.find(rip, alone)
+	d.ways.find(rip, alone, seen)
 	return nil
 }
 

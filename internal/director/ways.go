@@ -29,6 +29,10 @@ type ways struct {
 	reset time.Time // when what paths can carry was forgotten last
 }
 
+// neighbours are the MAC addresses known on links, each link's as they were
+// when it was looked at first.
+type neighbours map[int]map[netip.Addr]net.HardwareAddr
+
 // way is what is known of the way to one real server.
 type way struct {
 	hop       dataplane.NextHop
@@ -39,6 +43,8 @@ const (
 	// confirmInterval keeps neighbours alive: the kernel does not see that
 	// the datapath uses them.
 	confirmInterval = 15 * time.Second
+	// maxAsked neighbours that do not answer are asked again every second.
+	maxAsked = 64
 	// forgetInterval is net.ipv4.route.mtu_expires: what an ICMP error said
 	// of a path is believed for that long.
 	forgetInterval = 10 * time.Minute
@@ -54,7 +60,7 @@ func (w *ways) update(links []host.Link) {
 	if nets, err := host.AllAddresses(); err == nil {
 		w.nets = nets
 	}
-	neighbours := make(map[int]map[netip.Addr]net.HardwareAddr)
+	seen := make(neighbours)
 	rips := w.plane.RealServers()
 	for rip := range w.known {
 		if !slices.Contains(rips, rip) {
@@ -62,7 +68,7 @@ func (w *ways) update(links []host.Link) {
 		}
 	}
 	for _, rip := range rips {
-		w.set(rip, w.resolve(rip, neighbours))
+		w.set(rip, w.resolve(rip, seen))
 	}
 }
 
@@ -86,7 +92,7 @@ func (w *ways) set(rip netip.Addr, found way) {
 
 // resolve asks routing and the neighbour table, and has the kernel ask for a
 // neighbour that it does not know.
-func (w *ways) resolve(rip netip.Addr, neighbours map[int]map[netip.Addr]net.HardwareAddr) way {
+func (w *ways) resolve(rip netip.Addr, seen neighbours) way {
 	path, err := host.PathTo(rip)
 	i := slices.IndexFunc(w.links, func(l host.Link) bool { return l.Index == path.Link })
 	switch {
@@ -105,11 +111,11 @@ func (w *ways) resolve(rip netip.Addr, neighbours map[int]map[netip.Addr]net.Har
 	if path.Gateway.IsValid() {
 		found.neighbour = path.Gateway
 	}
-	if neighbours[link.Index] == nil {
+	if seen[link.Index] == nil {
 		// Unreadable is as unknown: asked for below, and again in a second.
-		neighbours[link.Index], _ = host.Neighbours(link.Index)
+		seen[link.Index], _ = host.Neighbours(link.Index)
 	}
-	found.hop.Neighbour = neighbours[link.Index][found.neighbour]
+	found.hop.Neighbour = seen[link.Index][found.neighbour]
 	if found.hop.Neighbour == nil {
 		_ = host.AskNeighbour(link.Index, found.neighbour)
 	}
@@ -119,7 +125,7 @@ func (w *ways) resolve(rip netip.Addr, neighbours map[int]map[netip.Addr]net.Har
 // find resolves a real server that is about to be added. If it is the only one
 // it waits a moment for the neighbour to answer, so that the first packet after
 // the command finds its way.
-func (w *ways) find(rip netip.Addr, patient bool) {
+func (w *ways) find(rip netip.Addr, patient bool, seen neighbours) {
 	if found, known := w.known[rip]; known {
 		w.plane.SetNextHop(rip, found.hop) // the datapath may have forgotten it meanwhile
 		return
@@ -127,10 +133,10 @@ func (w *ways) find(rip netip.Addr, patient bool) {
 	if len(w.links) == 0 {
 		return
 	}
-	found := w.resolve(rip, make(map[int]map[netip.Addr]net.HardwareAddr))
+	found := w.resolve(rip, seen)
 	for wait := time.Millisecond; patient && w.isWaiting(found) && wait < 200*time.Millisecond; wait *= 2 {
 		time.Sleep(wait)
-		found = w.resolve(rip, make(map[int]map[netip.Addr]net.HardwareAddr))
+		found = w.resolve(rip, make(neighbours))
 	}
 	w.set(rip, found)
 }
@@ -146,8 +152,13 @@ func (w *ways) keepAlive(now time.Time) {
 	if confirm {
 		w.asked = now
 	}
+	waiting := 0
 	for _, found := range w.known {
-		if found.neighbour.IsValid() && (confirm || w.isWaiting(found)) {
+		// Of hundreds that are silent none is worth a question a second.
+		if w.isWaiting(found) {
+			waiting++
+		}
+		if found.neighbour.IsValid() && (confirm || w.isWaiting(found) && waiting <= maxAsked) {
 			_ = host.AskNeighbour(found.hop.Interface, found.neighbour)
 		}
 	}
