@@ -196,7 +196,7 @@ func TestLabStands(t *testing.T) {
 		t.Errorf("services of the standing lab: %v\n%s", err, out)
 	}
 	for command, want := range map[string]int{"exit 7": 7, "kill -9 $$": 137} {
-		run := labCommand("exec", "dr-client", "--", "sh", "-c", command)
+		run := labCommand("exec", "dr-client", "--", "/bin/sh", "-c", command)
 		if out, err := run.CombinedOutput(); run.ProcessState.ExitCode() != want || len(out) > 0 {
 			t.Errorf("%s in the standing lab: %v, want status %d and no word\n%s", command, err, want, out)
 		}
