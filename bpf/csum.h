@@ -4,10 +4,9 @@
 #define LVSX_CSUM_H
 
 #include <linux/bpf.h>
+#include <linux/ip.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
-
-#include "maps.h"
 
 static __always_inline __u16 csum_fold(__u64 sum)
 {
@@ -56,6 +55,20 @@ static __always_inline __u16 ip_csum(const struct iphdr *ip)
 		sum += words[i];
 	return ~csum_fold(sum);
 }
+
+#define CSUM_CHUNK 512
+
+struct scratch {
+	__be32 words[CSUM_CHUNK / 4];
+};
+
+/* Packet bytes being summed, too many for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
 
 /*
  * csum_bytes sums size bytes of the packet from offset on, onto sum. It reads

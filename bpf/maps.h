@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Every map of the datapath, and the counters. */
+/* The maps of the datapath, and the counters. csum.h has its own. */
 #ifndef LVSX_MAPS_H
 #define LVSX_MAPS_H
 
@@ -128,20 +128,6 @@ struct {
 	__type(key, __u32); /* enum verdict */
 	__type(value, __u64);
 } verdicts SEC(".maps");
-
-#define CSUM_CHUNK 512
-
-struct scratch {
-	__be32 words[CSUM_CHUNK / 4];
-};
-
-/* Packet bytes being summed, too many for the stack. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct scratch);
-} scratches SEC(".maps");
 
 /* Interfaces that can send, by ifindex. */
 struct {

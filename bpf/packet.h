@@ -97,23 +97,6 @@ static __always_inline __u32 roll(struct moment *moment)
 	return dice;
 }
 
-static __always_inline union addr from_ipv4(__be32 ip)
-{
-	union addr addr = { .words = { 0, 0, bpf_htonl(0xffff), ip } };
-
-	return addr;
-}
-
-static __always_inline __be32 to_ipv4(const union addr *addr)
-{
-	return addr->words[3];
-}
-
-static __always_inline int is_equal(const union addr *a, const union addr *b)
-{
-	return a->halves[1] == b->halves[1] && a->halves[0] == b->halves[0];
-}
-
 /*
  * Sources that no client has: this network, loopback, multicast, reserved and
  * broadcast (net/ipv4/fib_frontend.c and route.c: martian sources). One that is

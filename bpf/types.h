@@ -12,13 +12,9 @@
 #include <stddef.h>
 #include <linux/types.h>
 
-#define CACHE_LINE 64
+#include "addr.h"
 
-union addr {
-	__u8 bytes[16];
-	__u32 words[4];
-	__u64 halves[2];
-};
+#define CACHE_LINE 64
 
 /* The kernel's IP_VS_CONN_F_FWD_MASK values. */
 enum forwarding {

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Addresses of both families: 16 bytes in network order, IPv4 as ::ffff:a.b.c.d. */
+#ifndef LVSX_ADDR_H
+#define LVSX_ADDR_H
+
+#include <linux/types.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+union addr {
+	__u8 bytes[16];
+	__u32 words[4];
+	__u64 halves[2];
+};
+
+static __always_inline union addr from_ipv4(__be32 ip)
+{
+	union addr addr = { .words = { 0, 0, bpf_htonl(0xffff), ip } };
+
+	return addr;
+}
+
+static __always_inline __be32 to_ipv4(const union addr *addr)
+{
+	return addr->words[3];
+}
+
+static __always_inline int is_equal(const union addr *a, const union addr *b)
+{
+	return a->halves[1] == b->halves[1] && a->halves[0] == b->halves[0];
+}
+
+#endif
