@@ -96,9 +96,14 @@ struct found {
 	__u32 dest;
 };
 
+static __always_inline enum forwarding forwarding_of(const struct conn *conn)
+{
+	return conn->flags & CONN_FORWARDING;
+}
+
 static __always_inline __be16 real_port(const struct conn *conn, const struct dest *dest)
 {
-	return dest->port ? dest->port : conn->vport;
+	return dest->port && !(conn->flags & CONN_KEEPS_PORT) ? dest->port : conn->vport;
 }
 
 /* All bits in which two addresses differ; one branch tests a whole key. */
@@ -117,7 +122,7 @@ static __always_inline __u64 request_difference(const struct conn *conn, const s
 static __always_inline __u64 reply_difference(const struct conn *conn, const struct flow *flow)
 {
 	return difference(&conn->cip, &flow->dst) | (conn->cport ^ flow->port.dest) |
-	       (conn->proto ^ flow->proto) | (conn->forwarding ^ FORWARDING_MASQ);
+	       (conn->proto ^ flow->proto) | (forwarding_of(conn) ^ FORWARDING_MASQ);
 }
 
 /* The real address stands in the destination. */
@@ -348,7 +353,7 @@ __noinline __u64 claim(const struct place *place, __u32 now)
  * one meanwhile, this one gives way and the other's is found.
  */
 static __always_inline int new_conn(const struct place *place, const struct packet *pkt, __u32 dest,
-				    __u8 forwarding, __u32 ifindex, struct found *found)
+				    __u8 flags, __u32 ifindex, struct found *found)
 {
 	__u32 now = pkt->moment.now;
 	struct found other = {};
@@ -366,14 +371,14 @@ static __always_inline int new_conn(const struct place *place, const struct pack
 	conn->cport = pkt->flow.port.source;
 	conn->vport = pkt->flow.port.dest;
 	conn->proto = pkt->flow.proto;
-	conn->forwarding = forwarding;
+	conn->flags = flags;
 	conn->dest = dest;
-	conn->flags = 0;
 	/* kernel: ip_vs_conn_new() gives 3 s until the state machine ran */
 	conn->expires = now + settings.timeouts[STATE_SYN_RECV];
-	__builtin_memcpy(conn->client_mac, pkt->eth->h_source, sizeof(conn->client_mac));
-	conn->client_ifindex = ifindex;
+	__builtin_memcpy(conn->rest.hop.mac, pkt->eth->h_source, sizeof(conn->rest.hop.mac));
+	conn->rest.hop.ifindex = ifindex;
 	conn->hop_epoch = 0;
+	conn->control = 0;
 
 	found->conn = conn;
 	found->dest = dest;

@@ -45,14 +45,14 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 	__u32 key = found->dest;
 	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
 	/* DR and TUN: the director does not see what the real server says. */
-	enum half half = conn->forwarding == FORWARDING_MASQ ? HALF_INPUT : HALF_INPUT_ONLY;
+	enum half half = forwarding_of(conn) == FORWARDING_MASQ ? HALF_INPUT : HALF_INPUT_ONLY;
 
 	/* expire_nodest_conn 0: silence until the connection's time is over */
 	if (!dest || !(dest->flags & DEST_AVAILABLE))
 		return VERDICT_DESTINATION_GONE;
 	count_in(found->dest, pkt->length);
 	pkt->state = step(found, half, pkt->event, pkt->moment.now);
-	return forward_request(ctx, pkt, conn->forwarding, dest, from);
+	return forward_request(ctx, pkt, forwarding_of(conn), dest, from);
 }
 
 /* reply handles a packet of a NAT connection from its real server. */

@@ -91,8 +91,8 @@ static __noinline void find_client_hop(struct xdp_md *ctx, struct conn *conn)
 	__u16 epoch = READ_ONCE(settings.epoch);
 
 	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) == BPF_FIB_LKUP_RET_SUCCESS) {
-		__builtin_memcpy(conn->client_mac, fib.dmac, sizeof(conn->client_mac));
-		conn->client_ifindex = fib.ifindex;
+		__builtin_memcpy(conn->rest.hop.mac, fib.dmac, sizeof(conn->rest.hop.mac));
+		conn->rest.hop.ifindex = fib.ifindex;
 	}
 	conn->hop_epoch = epoch;
 }
@@ -105,12 +105,12 @@ static __always_inline int set_client_hop(struct xdp_md *ctx, struct packet *pkt
 
 	if (conn->hop_epoch != READ_ONCE(settings.epoch))
 		find_client_hop(ctx, conn);
-	out = find_interface(conn->client_ifindex);
-	if (!conn->client_ifindex || out->ifindex != conn->client_ifindex)
+	out = find_interface(conn->rest.hop.ifindex);
+	if (!out->ifindex || (__u16)out->ifindex != conn->rest.hop.ifindex)
 		return 0;
-	__builtin_memcpy(pkt->next.dmac, conn->client_mac, sizeof(pkt->next.dmac));
+	__builtin_memcpy(pkt->next.dmac, conn->rest.hop.mac, sizeof(pkt->next.dmac));
 	__builtin_memcpy(pkt->next.smac, out->mac, sizeof(pkt->next.smac));
-	pkt->next.ifindex = conn->client_ifindex;
+	pkt->next.ifindex = out->ifindex;
 	return 1;
 }
 

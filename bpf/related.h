@@ -85,7 +85,7 @@ static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet 
 					      struct ports *ports)
 {
 	struct conn *conn = found->conn;
-	__u32 overhead = conn->forwarding == FORWARDING_TUNNEL ? sizeof(struct iphdr) : 0;
+	__u32 overhead = forwarding_of(conn) == FORWARDING_TUNNEL ? sizeof(struct iphdr) : 0;
 	__u32 key = found->dest;
 	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
 
@@ -100,7 +100,7 @@ static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet 
 	if (pkt->length + overhead > dest->mtu)
 		return VERDICT_NEEDS_FRAGMENTING;
 
-	if (conn->forwarding == FORWARDING_MASQ) {
+	if (forwarding_of(conn) == FORWARDING_MASQ) {
 		if (!is_intact(ctx, pkt))
 			return VERDICT_BAD_CHECKSUM;
 		rewrite(pkt->l4, quoted, &quoted->saddr, to_ipv4(&dest->rip), &ports->source,
@@ -109,7 +109,7 @@ static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet 
 	}
 	decrement_ttl(pkt->ip);
 	pkt->next = dest->next;
-	if (conn->forwarding == FORWARDING_TUNNEL && !encapsulate(ctx, pkt, dest))
+	if (forwarding_of(conn) == FORWARDING_TUNNEL && !encapsulate(ctx, pkt, dest))
 		return VERDICT_NO_ROOM;
 	return VERDICT_ERROR_IN;
 }
@@ -167,7 +167,7 @@ static __always_inline enum verdict relate_tunnel(struct xdp_md *ctx, struct pac
 	flow.port.source = turned.port.dest;
 	flow.port.dest = turned.port.source;
 	if (!find_anywhere(&flow, REQUEST, pkt->moment.now, &found) ||
-	    found.conn->forwarding != FORWARDING_TUNNEL)
+	    forwarding_of(found.conn) != FORWARDING_TUNNEL)
 		return VERDICT_UNRELATED;
 	key = found.dest;
 	dest = bpf_map_lookup_elem(&dests, &key);

@@ -112,9 +112,16 @@ _Static_assert(sizeof(struct service_key) == 24, "service_key has holes");
 
 /* The kernel's IP_VS_SVC_F_*, those that the datapath minds. */
 enum service_flags {
+	SERVICE_PERSISTENT = 0x01,
 	SERVICE_ONE_PACKET = 0x04,  /* UDP: each packet is a connection of its own */
 	SERVICE_FALLS_BACK = 0x08,  /* -b sh-fallback, mh-fallback */
 	SERVICE_HASHES_PORT = 0x10, /* -b sh-port, mh-port */
+};
+
+/* Persistence engines: what besides the client's address keeps connections together. */
+enum engine {
+	ENGINE_NONE,
+	ENGINE_SIP, /* the Call-ID */
 };
 
 enum service_use {
@@ -139,7 +146,11 @@ struct service {
 	struct service_key key;
 	__u32 flags; /* IP_VS_SVC_F_*; see enum service_flags */
 	enum service_use use;
-	__u8 pad[16];
+	/* Of persistence: */
+	__u32 netmask; /* IPv4: of the client's address, in network order; IPv6: prefix length */
+	__u32 timeout; /* of templates, in ticks */
+	__u32 timeout_seconds; /* as it was configured */
+	enum engine engine;
 };
 _Static_assert(sizeof(struct service) == CACHE_LINE, "service is one cache line");
 
@@ -228,9 +239,9 @@ struct dest_load {
 	__u32 total; /* active and inactive */
 	__u32 upper; /* the thresholds, as configured */
 	__u32 lower;
-	__u32 reached; /* total was at upper, and no connection began below the lower threshold
-			  since */
-	__u32 pad;
+	__u32 reached;	  /* total was at upper, and no connection began below the lower threshold
+			     since */
+	__u32 persistent; /* persistence templates; no part of total */
 };
 _Static_assert(sizeof(struct dest_load) == 24, "dest_load has holes");
 
@@ -243,9 +254,37 @@ struct stats {
 	__u64 out_bytes;
 };
 
+/* Bit of a template's protocol. No protocol that is balanced has it. */
+#define PROTO_TEMPLATE 0x40
+
+enum conn_flags {
+	CONN_FORWARDING = 7,  /* mask: enum forwarding, as it was when the connection was made */
+	CONN_CONFIRMED = 8,   /* UDP: more than one packet was seen; a template: it is assured */
+	CONN_KEEPS_PORT = 16, /* the real server's port is the virtual one, whatever its destination
+				 says */
+} __attribute__((packed));
+
+/* Where a connection's client is reached. */
+struct client_hop {
+	__u8 mac[6];
+	__u16 ifindex; /* its low bits: they tell apart what settings' interfaces can hold */
+};
+
+/* What a persistence template has in place of a way to its client. */
+struct persistence {
+	__u32 timeout; /* in ticks */
+	__u32 call;    /* of a persistence engine: hash of the data that it goes by */
+};
+
+union conn_rest {
+	struct persistence persistence;
+	struct client_hop hop;
+};
+
 /*
  * One connection, found from both sides by its client's address, port and
- * protocol; the real address stands in the destination.
+ * protocol; the real address stands in the destination. Or a persistence
+ * template, which has PROTO_TEMPLATE in its protocol, so that no packet finds it.
  *
  * life holds phase (2 bits), state (6 bits) and generation (24 bits), changed
  * only by compare-and-swap: FREE -> BUSY (claimed by one writer) -> LIVE ->
@@ -259,21 +298,20 @@ struct conn {
 	__be16 cport;
 	__be16 vport;
 	__u8 proto;
-	enum forwarding forwarding; /* as it was when the connection was made */
-	__u16 hop_epoch; /* settings' epoch in which client_hop was looked up, 0: learned from the
+	enum conn_flags flags;
+	__u16 hop_epoch; /* settings' epoch in which the hop was looked up, 0: learned from the
 			    request */
 	__u32 dest;
 	__u32 expires; /* in ticks */
-	__u8 client_mac[6];
-	__u16 flags; /* enum conn_flags */
-	__u32 client_ifindex;
+	union conn_rest rest;
+	/*
+	 * Of a connection the number of its template in the table plus one, or
+	 * 0; of a template how many connections it controls.
+	 */
+	__u32 control;
 	__u32 life;
 };
 _Static_assert(sizeof(struct conn) == CACHE_LINE, "conn is one cache line");
-
-enum conn_flags {
-	CONN_CONFIRMED = 1, /* UDP: more than one packet was seen */
-};
 
 enum phase {
 	PHASE_FREE,

@@ -46,21 +46,35 @@ type directorClockReading struct {
 }
 
 type directorConn struct {
-	_             structs.HostLayout
-	Cip           directorAddr
-	Vip           directorAddr
-	Cport         uint16
-	Vport         uint16
-	Proto         uint8
-	Forwarding    directorForwarding
-	HopEpoch      uint16
-	Dest          uint32
-	Expires       uint32
-	ClientMac     [6]uint8
-	Flags         uint16
-	ClientIfindex uint32
-	Life          uint32
+	_        structs.HostLayout
+	Cip      directorAddr
+	Vip      directorAddr
+	Cport    uint16
+	Vport    uint16
+	Proto    uint8
+	Flags    directorConnFlags
+	HopEpoch uint16
+	Dest     uint32
+	Expires  uint32
+	Rest     struct {
+		_           structs.HostLayout
+		Persistence struct {
+			_       structs.HostLayout
+			Timeout uint32
+			Call    uint32
+		}
+	}
+	Control uint32
+	Life    uint32
 }
+
+type directorConnFlags uint8
+
+const (
+	directorConnFlagsCONN_FORWARDING directorConnFlags = 7
+	directorConnFlagsCONN_CONFIRMED  directorConnFlags = 8
+	directorConnFlagsCONN_KEEPS_PORT directorConnFlags = 16
+)
 
 type directorDest struct {
 	_            structs.HostLayout
@@ -87,13 +101,13 @@ const (
 )
 
 type directorDestLoad struct {
-	_       structs.HostLayout
-	Active  uint32
-	Total   uint32
-	Upper   uint32
-	Lower   uint32
-	Reached uint32
-	Pad     uint32
+	_          structs.HostLayout
+	Active     uint32
+	Total      uint32
+	Upper      uint32
+	Lower      uint32
+	Reached    uint32
+	Persistent uint32
 }
 
 type directorDirectorSettings struct {
@@ -112,6 +126,13 @@ type directorDirectorSettings struct {
 	Epoch           uint16
 	Pad             uint16
 }
+
+type directorEngine uint32
+
+const (
+	directorEngineENGINE_NONE directorEngine = 0
+	directorEngineENGINE_SIP  directorEngine = 1
+)
 
 type directorForwarding uint8
 
@@ -189,14 +210,17 @@ type directorScratch struct {
 }
 
 type directorService struct {
-	_         structs.HostLayout
-	List      uint32
-	Scheduler directorScheduler
-	Cursor    uint64
-	Key       directorServiceKey
-	Flags     uint32
-	Use       directorServiceUse
-	Pad       [16]uint8
+	_              structs.HostLayout
+	List           uint32
+	Scheduler      directorScheduler
+	Cursor         uint64
+	Key            directorServiceKey
+	Flags          uint32
+	Use            directorServiceUse
+	Netmask        uint32
+	Timeout        uint32
+	TimeoutSeconds uint32
+	Engine         directorEngine
 }
 
 type directorServiceKey struct {
