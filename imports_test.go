@@ -36,7 +36,7 @@ var owners = map[string][]string{
 	"github.com/cilium/ebpf":              {"dataplane", "decap", "bench", "host", testOnly},
 	"github.com/spf13/cobra":              {"cmd"},
 	"github.com/gopacket/gopacket":        {},
-	"github.com/google/go-cmp":            {},
+	"github.com/google/go-cmp":            {testOnly},
 	"github.com/rogpeppe/go-internal":     {},
 	"github.com/goccy/go-yaml":            {"config"},
 	"github.com/prometheus/client_golang": {"director"},

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
+	"github.com/lvsx/lvsx/internal/testenv/recorded"
 )
 
 // withOneService is a director that has something to lose.
@@ -48,7 +49,7 @@ func mustBeHarmless(t *testing.T, stdin string, argv ...string) {
 
 // FuzzArguments runs command lines, one argument a line of the input.
 func FuzzArguments(f *testing.F) {
-	for _, r := range recordings(f) {
+	for _, r := range recorded.Cases(f, recordings) {
 		for _, s := range r.Steps {
 			f.Add(strings.Join(s.Argv[1:], "\n"))
 		}
@@ -60,7 +61,7 @@ func FuzzArguments(f *testing.F) {
 
 // FuzzRestoreLine runs single lines through -R: refused, they change nothing.
 func FuzzRestoreLine(f *testing.F) {
-	for _, r := range recordings(f) {
+	for _, r := range recorded.Cases(f, recordings) {
 		for _, s := range r.Steps {
 			for line := range strings.Lines(s.Stdin) {
 				f.Add(line)
