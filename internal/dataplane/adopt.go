@@ -96,6 +96,9 @@ func (d *Dataplane) adoptTrash(services []*service, listed map[uint32]bool) {
 			s = services[entry.Service]
 		}
 		if s == nil {
+			if *entry != (directorDest{}) { // its director was killed
+				d.bases.at[index] = toStats(d.counted(index))
+			}
 			*entry = directorDest{}
 			d.freeDests = append(d.freeDests, index)
 			continue

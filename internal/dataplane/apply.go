@@ -31,6 +31,9 @@ type destination struct {
 	service *service
 	idle    time.Time // since when a removed one has no connections
 
+	// of a removed one that had no connections then: what it had counted
+	counted *ipvs.Stats
+
 	estimator estimator
 }
 
@@ -51,7 +54,7 @@ func (d *Dataplane) Apply(c ipvs.Change) error {
 	case ipvs.EditService:
 		d.editService(d.byKey[c.Service.Key], c.Service)
 	case ipvs.DeleteService:
-		return d.deleteService(d.byKey[c.Service.Key])
+		return d.deleteService(d.byKey[c.Service.Key], d.counted)
 	case ipvs.Flush:
 		return d.flush()
 	case ipvs.AddDestination:
@@ -142,7 +145,7 @@ func (d *Dataplane) editService(s *service, config ipvs.Service) {
 	entry.Scheduler = scheduler
 }
 
-func (d *Dataplane) deleteService(s *service) error {
+func (d *Dataplane) deleteService(s *service, counted func(index uint32) ipvs.Stats) error {
 	if err := d.maps.ServiceIndex.Delete(toServiceKey(s.key)); err != nil {
 		return fmt.Errorf("remove service %s: %w", s.key, err)
 	}
@@ -150,7 +153,7 @@ func (d *Dataplane) deleteService(s *service) error {
 	s.deleted = true
 	d.services.at[s.index].Use = directorServiceUseSERVICE_DELETED
 	for _, dest := range s.dests {
-		d.discard(dest)
+		d.discard(dest, counted(dest.index))
 	}
 	s.dests = nil
 	d.forget(s)
@@ -158,8 +161,10 @@ func (d *Dataplane) deleteService(s *service) error {
 }
 
 func (d *Dataplane) flush() error {
+	counts := d.countAll()
+	counted := func(index uint32) ipvs.Stats { return counts[index] }
 	for _, s := range d.byKey {
-		if err := d.deleteService(s); err != nil {
+		if err := d.deleteService(s, counted); err != nil {
 			return err
 		}
 	}
@@ -185,16 +190,18 @@ func (d *Dataplane) forget(s *service) {
 
 func (d *Dataplane) addDestination(s *service, config ipvs.Destination) {
 	dest, remembered := d.trash[trashKey{s.key, config.RIP}]
+	var counted ipvs.Stats
 	if remembered {
-		d.revive(dest, s)
+		counted = d.revive(dest, s)
 	} else {
 		dest = &destination{index: pop(&d.freeDests), rip: config.RIP, service: s}
 		d.loads.at[dest.index] = directorDestLoad{}
-		d.bases.at[dest.index] = toStats(d.counted(dest.index))
+		counted = fromStats(d.bases.at[dest.index]) // since it was freed nobody counted there
 		d.byRIP[dest.rip.Addr()] = append(d.byRIP[dest.rip.Addr()], dest)
 		s.members++
 	}
-	dest.estimator.last = d.carry(s, dest, -1)
+	d.carry(s, counted, -1)
+	dest.estimator.last = counted
 	entry := &d.dests.at[dest.index]
 	entry.Rip = toAddr(dest.rip.Addr())
 	entry.Port = networkOrder(dest.rip.Port())
@@ -219,7 +226,7 @@ func (d *Dataplane) deleteDestination(s *service, rip netip.AddrPort) {
 	dest := s.dests[i]
 	s.dests = append(s.dests[:i:i], s.dests[i+1:]...)
 	d.relist(s, func(c sched.Cursor) sched.Cursor { return sched.RemoveRR(c, i) })
-	d.discard(dest)
+	d.discard(dest, d.counted(dest.index))
 }
 
 // configure writes what a user may set of a destination, but for its weight.

@@ -24,16 +24,15 @@ func (d *Dataplane) counted(index uint32) ipvs.Stats {
 }
 
 // carry takes what a destination has counted out of its service's sum when it
-// comes (-1), and leaves it in when it goes (+1). It returns what that is.
-func (d *Dataplane) carry(s *service, dest *destination, sign int) ipvs.Stats {
-	carry, counted := fromStats(d.carries.at[s.index]), d.counted(dest.index)
+// comes (-1), and leaves it in when it goes (+1).
+func (d *Dataplane) carry(s *service, counted ipvs.Stats, sign int) {
+	carry := fromStats(d.carries.at[s.index])
 	if sign < 0 {
 		carry = carry.Sub(counted)
 	} else {
 		carry = carry.Add(counted)
 	}
 	d.carries.at[s.index] = toStats(carry)
-	return counted
 }
 
 // zero makes counters start anew, of one service or of all.

@@ -24,27 +24,46 @@ const trashIdle = 120 * time.Second
 
 // discard takes a destination out of service. Its connections stay: their
 // packets find it unavailable.
-func (d *Dataplane) discard(dest *destination) {
+func (d *Dataplane) discard(dest *destination, counted ipvs.Stats) {
 	d.dests.at[dest.index].Flags &^= directorDestFlagsDEST_AVAILABLE
-	d.carry(dest.service, dest, +1)
-	dest.idle = time.Time{}
+	d.carry(dest.service, counted, +1)
+	dest.idle, dest.counted = time.Time{}, nil
+	if d.isIdle(dest) {
+		dest.counted = &counted
+	}
 	d.trash[trashKey{dest.service.key, dest.rip}] = dest
 }
 
-// revive brings a removed destination back with its connections. Its counters
-// go on only if the service is still the one that it was removed from.
-func (d *Dataplane) revive(dest *destination, s *service) {
-	delete(d.trash, trashKey{s.key, dest.rip})
-	if dest.service == s {
-		return
+func (d *Dataplane) isIdle(dest *destination) bool {
+	return atomic.LoadUint32(&d.loads.at[dest.index].Total) == 0
+}
+
+// countedInTrash returns what a removed destination has counted. Without
+// connections that is what it had when it was removed: nobody starts new ones.
+func (d *Dataplane) countedInTrash(dest *destination) ipvs.Stats {
+	if dest.counted != nil && d.isIdle(dest) {
+		return *dest.counted
 	}
-	d.bases.at[dest.index] = toStats(d.counted(dest.index))
+	return d.counted(dest.index)
+}
+
+// revive brings a removed destination back with its connections, and returns
+// what it has counted. Its counters go on only if the service is still the one
+// that it was removed from.
+func (d *Dataplane) revive(dest *destination, s *service) (counted ipvs.Stats) {
+	delete(d.trash, trashKey{s.key, dest.rip})
+	counted = d.countedInTrash(dest)
+	if dest.service == s {
+		return counted
+	}
+	d.bases.at[dest.index] = toStats(counted)
 	dest.estimator = estimator{}
 	old := dest.service
 	dest.service = s
 	s.members++
 	old.members--
 	d.forget(old)
+	return counted
 }
 
 // Reap forgets removed destinations that had no connections for long enough.
@@ -52,7 +71,7 @@ func (d *Dataplane) Reap(now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for key, dest := range d.trash {
-		if atomic.LoadUint32(&d.loads.at[dest.index].Total) > 0 {
+		if !d.isIdle(dest) {
 			dest.idle = time.Time{}
 			continue
 		}
@@ -66,9 +85,11 @@ func (d *Dataplane) Reap(now time.Time) {
 	}
 }
 
-// free gives a destination's entry back.
+// free gives a destination's entry back. The base of a free entry is all that
+// was ever counted there.
 func (d *Dataplane) free(dest *destination) {
 	address := dest.rip.Addr()
+	d.bases.at[dest.index] = toStats(d.countedInTrash(dest))
 	if d.dests.at[dest.index].Flags&directorDestFlagsDEST_WAS_MASQ != 0 {
 		d.rips.remove(address)
 	}
