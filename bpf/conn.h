@@ -235,12 +235,19 @@ static __always_inline void end(const struct found *found)
 		account_end(found->dest, is_active(state_of(life)));
 }
 
+/* count_request counts up to as many packets as drop_entry minds. */
+static __always_inline void count_request(struct conn *conn)
+{
+	if ((conn->flags & CONN_PACKETS) != CONN_PACKETS)
+		conn->flags += 1 << CONN_PACKETS_SHIFT;
+}
+
 /*
  * step moves the connection to its next state and restarts its timer. Only
  * whoever exchanges the state changes the destination's count.
  */
 static __always_inline enum state step(struct found *found, enum half half, enum event event,
-				       __u32 now)
+				       __u8 timeouts, __u32 now)
 {
 	struct conn *conn = found->conn;
 	enum state state = state_of(found->life), next = STATE_UDP;
@@ -258,7 +265,7 @@ static __always_inline enum state step(struct found *found, enum half half, enum
 		    is_active(next) != is_active(state))
 			account_activity(found->dest, is_active(next) ? 1 : -1);
 	}
-	expires = now + settings.timeouts[next & (STATE_SLOTS - 1)];
+	expires = now + settings.timeouts[timeouts].states[next & (STATE_SLOTS - 1)];
 	/* A line that is not written stays shared between CPUs. */
 	if (conn->expires != expires)
 		conn->expires = expires;
@@ -374,7 +381,7 @@ static __always_inline int new_conn(const struct place *place, const struct pack
 	conn->flags = flags;
 	conn->dest = dest;
 	/* kernel: ip_vs_conn_new() gives 3 s until the state machine ran */
-	conn->expires = now + settings.timeouts[STATE_SYN_RECV];
+	conn->expires = now + settings.timeouts[0].states[STATE_SYN_RECV];
 	__builtin_memcpy(conn->rest.hop.mac, pkt->eth->h_source, sizeof(conn->rest.hop.mac));
 	conn->rest.hop.ifindex = ifindex;
 	conn->hop_epoch = 0;

@@ -20,38 +20,71 @@
 /* kernel: FTPDATA is never scheduled, active FTP's connections come from there. */
 #define FTP_DATA_PORT 20
 
-/*
- * A client that uses its port again after the connection closed gets a new one
- * (conn_reuse_mode 1; ip_vs_core.c: is_new_conn_expected()).
- */
-static __always_inline int is_reuse(const struct packet *pkt, const struct found *found)
+static __always_inline int is_gone(const struct dest *dest)
 {
+	return !dest || !(dest->flags & DEST_AVAILABLE);
+}
+
+/*
+ * A client that uses its port again after the connection closed gets a new one,
+ * unless a template controls the old (ip_vs_core.c: ip_vs_in_hook(),
+ * is_new_conn_expected()).
+ */
+static __always_inline int is_reuse(const struct packet *pkt, const struct found *found,
+				    const struct dest *dest)
+{
+	__u32 mode = settings.switches.conn_reuse_mode;
 	enum state state = state_of(found->life);
 
-	return pkt->syn && (state == STATE_TIME_WAIT || state == STATE_CLOSE);
+	if (!pkt->syn)
+		return 0;
+	if (settings.switches.expire_nodest_conn && dest && has_no_weight(dest))
+		return 1;
+	if (!mode || found->conn->control)
+		return 0;
+	return state == STATE_TIME_WAIT || state == STATE_CLOSE ||
+	       (mode & 2 && state == STATE_FIN_WAIT &&
+		forwarding_of(found->conn) != FORWARDING_MASQ);
+}
+
+/* ends_early tells whether a packet of a known connection is handled as if there were none. */
+static __always_inline int ends_early(const struct packet *pkt, const struct found *found,
+				      const struct dest *dest)
+{
+	return is_reuse(pkt, found, dest) ||
+	       (unlikely(is_gone(dest)) && settings.switches.expire_nodest_conn);
 }
 
 /* ip_vs_proto_tcp.c: tcp_conn_schedule(): SYN+ACK counts, too. */
 static __always_inline int may_schedule(const struct packet *pkt)
 {
-	return pkt->flow.proto == IPPROTO_UDP || pkt->event == EVENT_SYN;
+	return pkt->flow.proto == IPPROTO_UDP || pkt->event == EVENT_SYN ||
+	       (settings.switches.sloppy_tcp && pkt->event != EVENT_RST);
+}
+
+static __always_inline struct dest *dest_of(const struct found *found)
+{
+	__u32 key = found->dest;
+
+	return bpf_map_lookup_elem(&dests, &key);
 }
 
 /* request handles a packet of a known connection from its client. */
 static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *pkt,
-					    struct found *found, const struct interface *from)
+					    struct found *found, const struct dest *dest,
+					    const struct interface *from)
 {
 	struct conn *conn = found->conn;
-	__u32 key = found->dest;
-	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
 	/* DR and TUN: the director does not see what the real server says. */
 	enum half half = forwarding_of(conn) == FORWARDING_MASQ ? HALF_INPUT : HALF_INPUT_ONLY;
 
 	/* expire_nodest_conn 0: silence until the connection's time is over */
-	if (!dest || !(dest->flags & DEST_AVAILABLE))
+	if (is_gone(dest))
 		return VERDICT_DESTINATION_GONE;
 	count_in(found->dest, pkt->length);
-	pkt->state = step(found, half, pkt->event, pkt->moment.now);
+	if (unlikely(settings.switches.drop_entry))
+		count_request(conn);
+	pkt->state = step(found, half, pkt->event, dest->timeouts, pkt->moment.now);
 	return forward_request(ctx, pkt, forwarding_of(conn), dest, from);
 }
 
@@ -59,14 +92,14 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt,
 					  struct found *found, const struct interface *from)
 {
-	__u32 key = found->dest;
-	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	const struct dest *dest = dest_of(found);
 
 	if (pkt->ip->ttl <= 1)
 		return VERDICT_REPLY_EXPIRED;
-	if (dest && dest->flags & DEST_AVAILABLE)
+	if (!is_gone(dest))
 		count_out(found->dest, pkt->length);
-	pkt->state = step(found, HALF_OUTPUT, pkt->event, pkt->moment.now);
+	pkt->state =
+		step(found, HALF_OUTPUT, pkt->event, dest ? dest->timeouts : 0, pkt->moment.now);
 	return forward_reply(ctx, pkt, found->conn, from);
 }
 
@@ -83,6 +116,20 @@ static __always_inline enum verdict send_once(struct xdp_md *ctx, struct packet 
 	count_in(key, pkt->length);
 	return forward_request(ctx, pkt, dest->forwarding, dest,
 			       find_interface(ctx->ingress_ifindex));
+}
+
+/*
+ * drops tells whether it is the turn of a packet that would begin a connection
+ * to be dropped (include/net/ip_vs.h: ip_vs_todrop()).
+ */
+static __always_inline int drops(void)
+{
+	__s32 rate = settings.switches.drop_rate;
+
+	if (likely(!rate) || __sync_fetch_and_add(&settings.switches.drop_counter, -1) > 1)
+		return 0;
+	settings.switches.drop_counter = rate;
+	return 1;
 }
 
 static __always_inline int is_one_packet(const struct packet *pkt, __u32 service)
@@ -107,6 +154,8 @@ static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
 	service = find_service(&pkt->flow);
 	if (!service)
 		return VERDICT_NOT_OURS;
+	if (drops())
+		return VERDICT_DEFENCE;
 	if (pkt->flow.port.source == bpf_htons(FTP_DATA_PORT))
 		return VERDICT_NO_CONNECTION;
 
@@ -130,6 +179,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 {
 	const struct interface *from;
 	struct found found = {};
+	const struct dest *dest;
 	enum verdict verdict;
 	struct place place;
 	int in, out, known;
@@ -168,12 +218,17 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	known = find_conn(&place, &pkt->flow, REQUEST, pkt->moment.now, &found);
 	if (!known)
 		found.conn = NULL;
-	if (!known || is_reuse(pkt, &found)) {
+	dest = known ? dest_of(&found) : NULL;
+	if (!known || ends_early(pkt, &found, dest)) {
 		verdict = admit(ctx, pkt, &place, &found);
-		if (verdict != VERDICT_COUNT)
+		if (verdict != VERDICT_COUNT) {
+			if (known)
+				end(&found);
 			return verdict;
+		}
+		dest = dest_of(&found);
 	}
-	return request(ctx, pkt, &found, from);
+	return request(ctx, pkt, &found, dest, from);
 }
 
 static __always_inline int address_frame(struct xdp_md *ctx, const struct hop *next)

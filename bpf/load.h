@@ -42,6 +42,12 @@ static __always_inline __s64 overhead(const struct dest_load *load)
 	return ((__s64)load->active << 8) + load->total;
 }
 
+/* Quiesced, or never given a weight. */
+static __always_inline int has_no_weight(const struct dest *dest)
+{
+	return !dest->weight || dest->flags & DEST_QUIESCED;
+}
+
 /* is_available tells whether a destination may be given a connection, its weight aside. */
 static __always_inline int is_available(__u32 dest)
 {

@@ -99,6 +99,7 @@ enum verdict {
 	VERDICT_NEEDS_FRAGMENTING, /* too big, may be fragmented, we do not */
 	VERDICT_MERGED,	 /* merged by offload above the MTU, generic XDP cannot redirect it */
 	VERDICT_NO_ROOM, /* the driver left no headroom for a header */
+	VERDICT_DEFENCE, /* drop_packet: not every new connection is taken */
 	VERDICT_COUNT,
 };
 
@@ -122,7 +123,14 @@ enum service_flags {
 enum engine {
 	ENGINE_NONE,
 	ENGINE_SIP, /* the Call-ID */
-};
+} __attribute__((packed));
+
+/* What becomes of connections whose real server is taken out of the service. */
+enum removal {
+	REMOVAL_SILENT, /* expire_nodest_conn says; by default their packets are dropped */
+	REMOVAL_RESET,	/* both ends are told */
+	REMOVAL_MOVE,	/* another real server takes over what can be taken over */
+} __attribute__((packed));
 
 enum service_use {
 	SERVICE_FREE,
@@ -151,6 +159,9 @@ struct service {
 	__u32 timeout; /* of templates, in ticks */
 	__u32 timeout_seconds; /* as it was configured */
 	enum engine engine;
+	enum removal removal;
+	__u8 timeouts; /* which of settings' sets its connections have */
+	__u8 pad;
 };
 _Static_assert(sizeof(struct service) == CACHE_LINE, "service is one cache line");
 
@@ -226,8 +237,9 @@ struct dest {
 	__be16 port; /* 0: the port that the client asked for */
 	enum forwarding forwarding;
 	enum dest_flags flags;
-	__u16 mtu; /* of the route to the real server */
-	__u8 pad[2];
+	__u16 mtu;     /* of the route to the real server */
+	__u8 timeouts; /* the service's */
+	__u8 pad;
 	__u32 service; /* index in services */
 	__s32 weight;
 };
@@ -262,7 +274,11 @@ enum conn_flags {
 	CONN_CONFIRMED = 8,   /* UDP: more than one packet was seen; a template: it is assured */
 	CONN_KEEPS_PORT = 16, /* the real server's port is the virtual one, whatever its destination
 				 says */
+	CONN_PACKETS = 0xe0,  /* mask: how many came from the client, 7 or more: 7; counted for
+				 drop_entry */
 } __attribute__((packed));
+
+#define CONN_PACKETS_SHIFT 5
 
 /* Where a connection's client is reached. */
 struct client_hop {
@@ -348,6 +364,32 @@ _Static_assert(sizeof(struct interface) == 16, "interface has holes");
 #define FILTER_WORDS (1 << (FILTER_BITS - 6))
 #define INTERFACES 1024
 
+#define TIMEOUT_SETS 256
+
+/* How long connections last in each state, in ticks. */
+struct timeout_set {
+	__u32 states[STATE_SLOTS];
+};
+
+/* The kernel's sysctls net.ipv4.vs.*, those that the datapath minds. */
+struct switches {
+	__u32 conn_reuse_mode;
+	__s32 drop_rate; /* of packets that would begin a connection one in so many is dropped; 0:
+			    none */
+	__s32 drop_counter; /* the datapath's */
+	__u8 expire_nodest_conn;
+	__u8 expire_quiescent_template;
+	__u8 nat_icmp_send;
+	__u8 pmtu_disc;
+	__u8 schedule_icmp;
+	__u8 sloppy_sctp;
+	__u8 sloppy_tcp;
+	__u8 secure_tcp; /* now, and not whether it might be */
+	__u8 drop_entry; /* whether it might drop entries: packets are counted for it */
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct switches) == 24, "switches has holes");
+
 /* What the director sets while packets flow. */
 struct director_settings {
 	/*
@@ -357,10 +399,11 @@ struct director_settings {
 	 */
 	__u64 vips[FILTER_WORDS];
 	__u64 rips[FILTER_WORDS];
-	struct interface interfaces[INTERFACES]; /* at ifindex modulo INTERFACES */
-	__u32 timeouts[STATE_SLOTS];		 /* in ticks */
-	__u32 lblcr_expiration;			 /* of a destination in a set, in ticks */
-	__u16 epoch; /* bumped by any route or neighbour change, never 0 */
+	struct interface interfaces[INTERFACES];   /* at ifindex modulo INTERFACES */
+	struct timeout_set timeouts[TIMEOUT_SETS]; /* the first is that of --set */
+	struct switches switches;
+	__u32 lblcr_expiration; /* of a destination in a set, in ticks */
+	__u16 epoch;		/* bumped by any route or neighbour change, never 0 */
 	__u16 pad;
 };
 
@@ -385,9 +428,14 @@ struct handover {
 };
 _Static_assert(sizeof(struct handover) <= 32, "handover fits before a packet");
 
-/* What a user set of the timeouts, for the director alone. */
+/* What a user set of a set of timeouts, for the director alone. */
 struct timeout_setting {
-	__u32 seconds[STATE_SLOTS]; /* 0: the kernel's default */
+	__u32 seconds[STATE_SLOTS]; /* 0: that of the first set, of which the kernel's default */
+};
+
+/* What a user set of the sysctls, for the director alone. */
+struct sysctl_key {
+	__u8 name[32];
 };
 
 /* Where a test says what time it is and learns what became of its packet. */

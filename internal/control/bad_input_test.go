@@ -65,6 +65,20 @@ func TestBadTimeouts(t *testing.T) {
 	}
 }
 
+func TestBadSettings(t *testing.T) {
+	d := &director{}
+	path := serve(t, d)
+	for _, body := range []string{"", `"sloppy_tcp"`, `{"name":"sloppy_tcp","value":1}`, `{"name":"a","value":"1","force":true}`} {
+		status, answer := read(t)(put(path, "/v1/settings", body))
+		if status != http.StatusBadRequest || !strings.Contains(answer, `"error":"read setting: `) {
+			t.Errorf("%s: %d %s", body, status, answer)
+		}
+	}
+	if len(d.set) > 0 {
+		t.Errorf("set %q", d.set)
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	path := serve(t, &director{})
 	for target, want := range map[string]int{

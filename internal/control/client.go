@@ -94,24 +94,17 @@ func (c *Client) Timeouts() (timeouts ipvs.Timeouts, err error) {
 
 // SetTimeouts sets those that are not zero.
 func (c *Client) SetTimeouts(timeouts ipvs.Timeouts) error {
-	body, err := json.Marshal(timeouts)
-	if err != nil {
-		return fmt.Errorf("write timeouts: %w", err)
-	}
-	request, err := http.NewRequest(http.MethodPut, "http://director/v1/timeouts", bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("write timeouts: %w", err)
-	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return fmt.Errorf("ask director: %w", err)
-	}
-	defer response.Body.Close()
-	var r result
-	if err := json.NewDecoder(response.Body).Decode(&r); err != nil {
-		return fmt.Errorf("read director's answer: %w", err)
-	}
-	return r.err()
+	return c.put("/v1/timeouts", timeouts)
+}
+
+// Settings returns all settings of the director, by name.
+func (c *Client) Settings() (settings []ipvs.Setting, err error) {
+	return settings, c.get("/v1/settings", &settings)
+}
+
+// Set gives a setting a value.
+func (c *Client) Set(name, value string) error {
+	return c.put("/v1/settings", setting{name, value})
 }
 
 // Status returns the director's state of health.
@@ -172,6 +165,27 @@ func (l last) err() error {
 		return errors.New(l.Error)
 	}
 	return nil
+}
+
+func (c *Client) put(path string, value any) error {
+	body, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("write question: %w", err)
+	}
+	request, err := http.NewRequest(http.MethodPut, "http://director"+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("write question: %w", err)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask director: %w", err)
+	}
+	defer response.Body.Close()
+	var r result
+	if err := json.NewDecoder(response.Body).Decode(&r); err != nil {
+		return fmt.Errorf("read director's answer: %w", err)
+	}
+	return r.err()
 }
 
 func (c *Client) get(path string, value any) error {

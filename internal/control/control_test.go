@@ -33,6 +33,7 @@ type director struct {
 	cut     error // after the connections
 
 	timeouts ipvs.Timeouts
+	set      []string
 }
 
 func (d *director) Apply(changes ...ipvs.Change) (int, error) {
@@ -76,6 +77,18 @@ func (d *director) SetTimeouts(t ipvs.Timeouts) error {
 		return d.refuse
 	}
 	d.timeouts = t
+	return nil
+}
+
+func (d *director) Settings() ([]ipvs.Setting, error) {
+	return []ipvs.Setting{{Name: "sloppy_tcp", Value: "1", Default: "0"}}, nil
+}
+
+func (d *director) Set(name, value string) error {
+	if d.refuse != nil {
+		return d.refuse
+	}
+	d.set = append(d.set, name, value)
 	return nil
 }
 
@@ -164,6 +177,13 @@ func TestRoundTrip(t *testing.T) {
 	if got, err := c.Timeouts(); got != want || err != nil {
 		t.Errorf("Timeouts = %+v, %v", got, err)
 	}
+	if err := c.Set("sloppy_tcp", "1"); err != nil || cmp.Diff([]string{"sloppy_tcp", "1"}, d.set) != "" {
+		t.Errorf("Set: %v, the director was told %q", err, d.set)
+	}
+	settings, err := c.Settings()
+	if err != nil || len(settings) != 1 || settings[0].Value != "1" {
+		t.Errorf("Settings = %+v, %v", settings, err)
+	}
 	health, err := c.Status()
 	if err != nil || health.PID != 42 || health.Problems[0] != "no route" {
 		t.Errorf("Status = %+v, %v", health, err)
@@ -185,6 +205,9 @@ func TestRefusals(t *testing.T) {
 	}
 	if err := c.SetTimeouts(ipvs.Timeouts{TCP: 1}); err == nil || err.Error() != "the disk is gone" {
 		t.Errorf("SetTimeouts = %v", err)
+	}
+	if err := c.Set("sloppy_tcp", "1"); err == nil || err.Error() != "the disk is gone" {
+		t.Errorf("Set = %v", err)
 	}
 	missing := ipvs.Key{Protocol: ipvs.UDP, VIP: key.VIP}
 	if _, err := c.Service(missing); !errors.Is(err, syscall.ESRCH) {

@@ -29,6 +29,8 @@ type Director interface {
 	Conns(yield func(ipvs.Conn) error) error
 	Timeouts() (ipvs.Timeouts, error)
 	SetTimeouts(ipvs.Timeouts) error // zero leaves one as it is
+	Settings() ([]ipvs.Setting, error)
+	Set(name, value string) error
 	Status() (Status, error)
 }
 
@@ -64,7 +66,13 @@ type Verdict struct {
 	Packets uint64 `json:"packets"`
 }
 
-// result is the answer to changes and to new timeouts, and any other answer
+// setting asks for a new value.
+type setting struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// result is the answer to changes, new timeouts and settings, and any other answer
 // that is a refusal.
 type result struct {
 	Applied int      `json:"applied"`

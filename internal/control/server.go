@@ -97,6 +97,11 @@ func handler(d Director) http.Handler {
 		answer(w, timeouts, err)
 	})
 	mux.HandleFunc("PUT /v1/timeouts", func(w http.ResponseWriter, r *http.Request) { serveSetTimeouts(w, r, d) })
+	mux.HandleFunc("GET /v1/settings", func(w http.ResponseWriter, _ *http.Request) {
+		settings, err := d.Settings()
+		answer(w, settings, err)
+	})
+	mux.HandleFunc("PUT /v1/settings", func(w http.ResponseWriter, r *http.Request) { serveSet(w, r, d) })
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		status, err := d.Status()
 		answer(w, status, err)
@@ -134,6 +139,15 @@ func serveSetTimeouts(w http.ResponseWriter, r *http.Request, d Director) {
 		return
 	}
 	answer(w, result{}, d.SetTimeouts(timeouts))
+}
+
+func serveSet(w http.ResponseWriter, r *http.Request, d Director) {
+	var s setting
+	if err := readBody(w, r, &s); err != nil {
+		reject(w, fmt.Errorf("read setting: %w", err))
+		return
+	}
+	answer(w, result{}, d.Set(s.Name, s.Value))
 }
 
 // serveServices answers with all services, or the one that the query names.

@@ -14,9 +14,8 @@ import (
 // The kernel's rules for what lblc and lblcr remember (ip_vs_lblc.c,
 // ip_vs_lblcr.c).
 const (
-	cacheExpiration = 24 * time.Hour // lblc_expiration, lblcr_expiration
-	cacheMax        = 16 * 1024      // CONFIG_IP_VS_LBLC_TAB_BITS is 10: 16 a row
-	cacheMinIdle    = 6 * time.Minute
+	cacheMax     = 16 * 1024 // CONFIG_IP_VS_LBLC_TAB_BITS is 10: 16 a row
+	cacheMinIdle = 6 * time.Minute
 )
 
 // CacheInterval is how often to call SweepCaches.
@@ -37,10 +36,10 @@ func newCache() uint64 {
 // what is left of services that are gone.
 func (d *Dataplane) SweepCaches() error {
 	d.mu.Lock()
-	live := make(map[uint64]bool)
+	live := make(map[uint64]time.Duration)
 	for _, s := range d.byKey {
 		if entry := &d.services.at[s.index]; isCaching(entry.Scheduler) {
-			live[entry.Cursor] = true
+			live[entry.Cursor] = d.expiration(fromScheduler(entry.Scheduler) + "_expiration")
 		}
 	}
 	now := d.clock.now()
@@ -63,15 +62,16 @@ func (d *Dataplane) SweepCaches() error {
 }
 
 // keptAddresses returns the addresses that stay remembered: those of live caches
-// that were asked for lately. A cache with too many gives up idle ones.
-func (d *Dataplane) keptAddresses(entries map[directorCacheKey]directorCacheEntry, live map[uint64]bool, now uint32) map[directorCacheKey]bool {
+// that were asked for within the time that is theirs. A cache with too many
+// gives up idle ones.
+func (d *Dataplane) keptAddresses(entries map[directorCacheKey]directorCacheEntry, live map[uint64]time.Duration, now uint32) map[directorCacheKey]bool {
 	kept := make(map[directorCacheKey]bool)
 	sizes := make(map[uint64]int)
 	idle := func(key directorCacheKey) time.Duration {
 		return d.clock.duration(uint32(max(0, int32(now-entries[key].Used))))
 	}
 	for key := range entries {
-		if key == addressOf(key) && live[key.Cache] && idle(key) < cacheExpiration {
+		if key == addressOf(key) && idle(key) < live[key.Cache] {
 			kept[key] = true
 			sizes[key.Cache]++
 		}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
 // connsNotBuilt are the recordings of connections that need what is not built
@@ -33,12 +35,7 @@ var connsNotBuilt = map[string]string{
 	"sctp-nat":               "SCTP",
 	"sctp-nat-abort":         "SCTP",
 	"stats-big":              "packets that the recording counts but does not hold",
-	"sysctl-defaults":        "settings",
-	"tcp-dr-secure-tcp":      "the setting secure_tcp",
-	"tcp-dr-sloppy":          "the setting sloppy_tcp",
 	"tcp-dr6-client-closes":  "IPv6",
-	"tcp-nat-secure-tcp":     "the setting secure_tcp",
-	"tcp-nat-sloppy":         "the setting sloppy_tcp",
 	"tcp-nat6-client-closes": "IPv6",
 	"tcp-nat6-established":   "IPv6",
 	"tcp-nat6-server-rst":    "IPv6",
@@ -102,8 +99,10 @@ func replayConns(t *testing.T, r recording) string {
 func (b *bench) replayStep(t *testing.T, e exchange, tolerance time.Duration) string {
 	t.Helper()
 	switch {
-	case e.In != nil:
+	case e.In != nil, e.Label == "sysctl":
 		return b.replay(t, e)
+	case e.Label == "sysctl default":
+		return b.diffDefault(e)
 	case e.Label == "ipvsadm":
 		out := b.ipvsadm(e.Args)
 		b.resolve()
@@ -121,6 +120,19 @@ func (b *bench) replayStep(t *testing.T, e exchange, tolerance time.Duration) st
 		return ""
 	}
 	return "no such step is built"
+}
+
+// diffDefault compares a setting's default. Two are the recording machine's own.
+func (b *bench) diffDefault(e exchange) string {
+	want := fmt.Sprint(e.Value)
+	s, err := ipvs.FindSetting(e.Name)
+	if err != nil {
+		return err.Error()
+	}
+	if s.Name == "est_cpulist" || s.Name == "sync_qlen_max" {
+		want = "-"
+	}
+	return cmp.Diff(strings.ReplaceAll(want, "\t", " "), s.Default)
 }
 
 // diffConns compares two lists of connections, whose order is a hash's.

@@ -104,6 +104,7 @@ const agePasses = 32
 func (d *Dataplane) Age() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.endOrphans()
 	total := len(d.buckets.at)
 	d.age(min(total, total/agePasses+1))
 }
@@ -133,9 +134,13 @@ func (d *Dataplane) expire() {
 // mark takes an entry whose time is over out of its destination's count.
 func (d *Dataplane) mark(entry *directorConn, now uint32) {
 	life := atomic.LoadUint32(&entry.Life)
-	if phaseOf(life) != phaseLive || int32(atomic.LoadUint32(&entry.Expires)-now) > 0 {
-		return
+	if phaseOf(life) == phaseLive && int32(atomic.LoadUint32(&entry.Expires)-now) <= 0 {
+		d.end(entry, life)
 	}
+}
+
+// end is bpf/conn.h: end().
+func (d *Dataplane) end(entry *directorConn, life uint32) {
 	dest := atomic.LoadUint32(&entry.Dest)
 	if !atomic.CompareAndSwapUint32(&entry.Life, life, life&^(lifeStateMask<<lifeStateShift)|phaseDead) {
 		return

@@ -5,6 +5,7 @@ package dataplane
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 
@@ -65,7 +66,10 @@ type Dataplane struct {
 	regions      regions // of slots
 	tableRegions regions // of tables
 	vips, rips   filter
-	aged         uint32 // the bucket at which ageing goes on
+	aged         uint32           // the bucket at which ageing goes on
+	sysctls      map[string]int32 // those that were set
+	orphans      bool             // connections of removed destinations are to end
+	defence      defence
 	links        map[int]*attachment
 }
 
@@ -84,6 +88,8 @@ func Open(config Config) (*Dataplane, error) {
 		byRIP:  make(map[netip.Addr][]*destination),
 		hops:   make(map[netip.Addr]NextHop),
 		links:  make(map[int]*attachment),
+
+		defence: defence{freePages: freePages, random: rand.Uint32N},
 	}
 	if err := d.load(); err != nil {
 		return nil, errors.Join(err, d.Close())
@@ -144,7 +150,9 @@ func (d *Dataplane) load() error {
 	d.settings.Epoch = 1
 	d.vips.words, d.rips.words = d.settings.Vips[:], d.settings.Rips[:]
 	d.writeTimeouts()
-	d.settings.LblcrExpiration = d.clock.ticks(cacheExpiration)
+	if err := d.adoptSettings(); err != nil {
+		return err
+	}
 	return d.pin(spec, pinned)
 }
 
@@ -174,7 +182,7 @@ func (d *Dataplane) mapAll(settings *ebpf.Map) (err error) {
 	if d.carries, err = mapMemory[directorStats](d.maps.ServiceCarries, d.maps.ServiceCarries.MaxEntries()); err != nil {
 		return err
 	}
-	if d.timeouts, err = mapMemory[directorTimeoutSetting](d.maps.Timeouts, 1); err != nil {
+	if d.timeouts, err = mapMemory[directorTimeoutSetting](d.maps.Timeouts, d.maps.Timeouts.MaxEntries()); err != nil {
 		return err
 	}
 	if d.buckets, err = mapMemory[directorBucket](d.maps.Conns, d.maps.Conns.MaxEntries()); err != nil {

@@ -74,6 +74,7 @@ const (
 	directorConnFlagsCONN_FORWARDING directorConnFlags = 7
 	directorConnFlagsCONN_CONFIRMED  directorConnFlags = 8
 	directorConnFlagsCONN_KEEPS_PORT directorConnFlags = 16
+	directorConnFlagsCONN_PACKETS    directorConnFlags = 224
 )
 
 type directorDest struct {
@@ -85,7 +86,8 @@ type directorDest struct {
 	Forwarding   directorForwarding
 	Flags        directorDestFlags
 	Mtu          uint16
-	Pad          [2]uint8
+	Timeouts     uint8
+	Pad          uint8
 	Service      uint32
 	Weight       int32
 }
@@ -121,13 +123,32 @@ type directorDirectorSettings struct {
 		Mtu     uint16
 		Flags   uint32
 	}
-	Timeouts        [16]uint32
+	Timeouts [256]struct {
+		_      structs.HostLayout
+		States [16]uint32
+	}
+	Switches struct {
+		_                       structs.HostLayout
+		ConnReuseMode           uint32
+		DropRate                int32
+		DropCounter             int32
+		ExpireNodestConn        uint8
+		ExpireQuiescentTemplate uint8
+		NatIcmpSend             uint8
+		PmtuDisc                uint8
+		ScheduleIcmp            uint8
+		SloppySctp              uint8
+		SloppyTcp               uint8
+		SecureTcp               uint8
+		DropEntry               uint8
+		Pad                     [3]uint8
+	}
 	LblcrExpiration uint32
 	Epoch           uint16
 	Pad             uint16
 }
 
-type directorEngine uint32
+type directorEngine uint8
 
 const (
 	directorEngineENGINE_NONE directorEngine = 0
@@ -184,6 +205,14 @@ type directorList struct {
 	TableRoom uint32
 }
 
+type directorRemoval uint8
+
+const (
+	directorRemovalREMOVAL_SILENT directorRemoval = 0
+	directorRemovalREMOVAL_RESET  directorRemoval = 1
+	directorRemovalREMOVAL_MOVE   directorRemoval = 2
+)
+
 type directorScheduler uint32
 
 const (
@@ -221,6 +250,9 @@ type directorService struct {
 	Timeout        uint32
 	TimeoutSeconds uint32
 	Engine         directorEngine
+	Removal        directorRemoval
+	Timeouts       uint8
+	Pad            uint8
 }
 
 type directorServiceKey struct {
@@ -273,6 +305,28 @@ type directorStats struct {
 	OutBytes uint64
 }
 
+type directorSwitches struct {
+	_                       structs.HostLayout
+	ConnReuseMode           uint32
+	DropRate                int32
+	DropCounter             int32
+	ExpireNodestConn        uint8
+	ExpireQuiescentTemplate uint8
+	NatIcmpSend             uint8
+	PmtuDisc                uint8
+	ScheduleIcmp            uint8
+	SloppySctp              uint8
+	SloppyTcp               uint8
+	SecureTcp               uint8
+	DropEntry               uint8
+	Pad                     [3]uint8
+}
+
+type directorSysctlKey struct {
+	_    structs.HostLayout
+	Name [32]uint8
+}
+
 type directorTableLine struct {
 	_         structs.HostLayout
 	Positions [32]uint16
@@ -284,6 +338,11 @@ type directorTestCase struct {
 	Dice    uint32
 	Verdict uint32
 	State   uint32
+}
+
+type directorTimeoutSet struct {
+	_      structs.HostLayout
+	States [16]uint32
 }
 
 type directorTimeoutSetting struct {
@@ -323,7 +382,8 @@ const (
 	directorVerdictVERDICT_NEEDS_FRAGMENTING directorVerdict = 26
 	directorVerdictVERDICT_MERGED            directorVerdict = 27
 	directorVerdictVERDICT_NO_ROOM           directorVerdict = 28
-	directorVerdictVERDICT_COUNT             directorVerdict = 29
+	directorVerdictVERDICT_DEFENCE           directorVerdict = 29
+	directorVerdictVERDICT_COUNT             directorVerdict = 30
 )
 
 // Names of all BPF objects in the ELF.
@@ -343,6 +403,7 @@ const (
 	directorMapServiceIndex   = "service_index"
 	directorMapServices       = "services"
 	directorMapSlots          = "slots"
+	directorMapSysctls        = "sysctls"
 	directorMapTables         = "tables"
 	directorMapTimeouts       = "timeouts"
 	directorMapVerdicts       = "verdicts"
@@ -423,6 +484,7 @@ type directorMapSpecs struct {
 	ServiceIndex   *ebpf.MapSpec `ebpf:"service_index"`
 	Services       *ebpf.MapSpec `ebpf:"services"`
 	Slots          *ebpf.MapSpec `ebpf:"slots"`
+	Sysctls        *ebpf.MapSpec `ebpf:"sysctls"`
 	Tables         *ebpf.MapSpec `ebpf:"tables"`
 	Timeouts       *ebpf.MapSpec `ebpf:"timeouts"`
 	Verdicts       *ebpf.MapSpec `ebpf:"verdicts"`
@@ -473,6 +535,7 @@ type directorMaps struct {
 	ServiceIndex   *ebpf.Map `ebpf:"service_index"`
 	Services       *ebpf.Map `ebpf:"services"`
 	Slots          *ebpf.Map `ebpf:"slots"`
+	Sysctls        *ebpf.Map `ebpf:"sysctls"`
 	Tables         *ebpf.Map `ebpf:"tables"`
 	Timeouts       *ebpf.Map `ebpf:"timeouts"`
 	Verdicts       *ebpf.Map `ebpf:"verdicts"`
@@ -493,6 +556,7 @@ func (m *directorMaps) Close() error {
 		m.ServiceIndex,
 		m.Services,
 		m.Slots,
+		m.Sysctls,
 		m.Tables,
 		m.Timeouts,
 		m.Verdicts,

@@ -60,6 +60,9 @@ func (e *estimator) rate() *ipvs.Stats {
 func (d *Dataplane) Estimate() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.isOn("run_estimation") {
+		return
+	}
 	counts := d.countAll()
 	for _, s := range d.byKey {
 		for _, dest := range s.dests {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -58,8 +59,12 @@ func TestMain(m *testing.M) {
 type bench struct {
 	t *testing.T
 	*Dataplane
-	now uint32 // in ticks
+	now    uint32 // in ticks
+	memory int64  // free pages
 }
+
+// plentiful are more free pages than any threshold.
+const plentiful = math.MaxInt64
 
 // outcome is what became of a packet.
 type outcome struct {
@@ -145,8 +150,22 @@ func (d *Dataplane) reset(t *testing.T) {
 	clear(d.settings.Vips[:])
 	clear(d.settings.Rips[:])
 	d.writeTimeouts()
+	d.forgetSettings(t)
 	d.relearn(t)
 	if err := d.SweepCaches(); err != nil { // of no service now
+		t.Fatal(err)
+	}
+}
+
+func (d *Dataplane) forgetSettings(t *testing.T) {
+	t.Helper()
+	for name := range d.sysctls {
+		if err := d.maps.Sysctls.Delete(toSysctlKey(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.settings.Switches = directorSwitches{}
+	if err := d.adoptSettings(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -158,6 +177,7 @@ func (d *Dataplane) relearn(t *testing.T) {
 	d.byKey, d.trash = make(map[ipvs.Key]*service), make(map[trashKey]*destination)
 	d.byRIP, d.hops = make(map[netip.Addr][]*destination), make(map[netip.Addr]NextHop)
 	d.freeServices, d.freeDests, d.regions, d.tableRegions, d.aged = nil, nil, regions{}, regions{}, 0
+	d.orphans = false
 	d.vips, d.rips = filter{words: d.settings.Vips[:]}, filter{words: d.settings.Rips[:]}
 	if err := d.adopt(); err != nil {
 		t.Fatal(err)
@@ -168,6 +188,8 @@ func prepare(t *testing.T, d *Dataplane, lines []string) *bench {
 	t.Helper()
 	b := &bench{t: t, Dataplane: d}
 	d.clock.fixed = &b.now
+	b.memory = plentiful
+	d.defence.freePages = func() int64 { return b.memory }
 	err := d.SetInterfaces([]Interface{{Index: loopback, MAC: directorMAC, MTU: 9000, Mode: Generic}})
 	if err != nil {
 		t.Fatal(err)
@@ -221,6 +243,14 @@ func (b *bench) apply(lines ...string) {
 		}
 	}
 	b.resolve()
+}
+
+// set gives a setting a value that it may have.
+func (b *bench) set(name, value string) {
+	b.t.Helper()
+	if err := b.Set(name, value); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // resolve tells the ways to real servers, as the recordings have them.

@@ -174,11 +174,11 @@ func TestSweepLargeCache(t *testing.T) {
 		}
 		entries[key] = directorCacheEntry{Used: used}
 	}
-	live := map[uint64]bool{1: true}
+	live := map[uint64]time.Duration{1: 24 * time.Hour}
 	if got := len(b.keptAddresses(entries, live, b.now)); got != n-400 {
 		t.Errorf("%d addresses of %d are kept, want %d", got, n, n-400)
 	}
-	if got := len(b.keptAddresses(entries, map[uint64]bool{2: true}, b.now)); got != 0 {
+	if got := len(b.keptAddresses(entries, map[uint64]time.Duration{2: 24 * time.Hour}, b.now)); got != 0 {
 		t.Errorf("%d addresses of another cache are kept", got)
 	}
 }

@@ -212,7 +212,7 @@ func layoutOf(spec *ebpf.CollectionSpec) [32]byte {
 	}
 	for _, value := range []any{
 		directorServiceKey{}, directorService{}, directorList{}, directorSlot{}, directorTableLine{}, directorCacheKey{}, directorCacheEntry{}, directorDest{},
-		directorDestLoad{}, directorStats{}, directorTimeoutSetting{}, directorConn{}, directorBucket{},
+		directorDestLoad{}, directorStats{}, directorTimeoutSetting{}, directorSysctlKey{}, directorConn{}, directorBucket{},
 	} {
 		text = fmt.Appendf(text, "%s", describe(reflect.TypeOf(value)))
 	}

@@ -46,6 +46,8 @@ func (p *player) play(s traceStep) string {
 			return diffShares(s.Stdout, out)
 		}
 		return diffListing(s.Args, s.Stdout, out, timerTolerance)
+	case "sysctl":
+		return p.sysctl(s.Name, s.Value)
 	case "sleep":
 		p.pass(time.Duration(s.Seconds) * time.Second)
 		p.ageAll()

@@ -28,6 +28,21 @@ LI  SR LI LI LI  LI LI ES CL  SR LI LI LI
 SA  SR TW ES SR  SR TW ES CL  SR TW ES CL
 `
 
+// secureTable is tcp_states_dos.
+const secureTable = `
+NO  SR CL ES CL  SS TW ES CL  SA CL ES CL
+ES  ES CW ES CL  ES FW ES CL  ES FW ES CL
+SS  ES SS SS CL  SS SS SS SS  ES SS SS CL
+SR  SR TW SR SR  SA TW ES CL  SR TW ES SR
+FW  SR TW FW CL  SS FW FW CL  SA FW FW CL
+TW  SR TW TW CL  SS TW TW TW  SA TW TW CL
+CL  SR CL CL CL  SS CL CL CL  SA CL CL CL
+CW  SR CW CW CL  SS TW CW CL  SA CW CW CL
+LA  SR LA CL LA  SS LA LA CL  SA LA CL LA
+LI  SR LI LI LI  LI LI ES CL  SA LI LI LI
+SA  SA SA SA CL  SA TW ES CL  SA TW ES CL
+`
+
 var tcpWords = map[string]string{
 	"NO": "NONE", "ES": "ESTABLISHED", "SS": "SYN_SENT", "SR": "SYN_RECV", "FW": "FIN_WAIT", "TW": "TIME_WAIT",
 	"CL": "CLOSE", "CW": "CLOSE_WAIT", "LA": "LAST_ACK", "LI": "LISTEN", "SA": "SYNACK",
@@ -35,6 +50,12 @@ var tcpWords = map[string]string{
 
 // Every state, every event, on both sides: the kernel's next state and its time.
 func TestStateTable(t *testing.T) {
+	t.Run("secure_tcp 0", func(t *testing.T) { checkStates(t, "0", tcpTable) })
+	t.Run("secure_tcp 3", func(t *testing.T) { checkStates(t, "3", secureTable) })
+}
+
+func checkStates(t *testing.T, secure, table string) {
+	t.Helper()
 	for _, half := range []struct {
 		name, method string
 		column       int
@@ -45,7 +66,7 @@ func TestStateTable(t *testing.T) {
 		{"input alone", "-g", 9, func(b *bench, flags string) outcome { return b.send(clientMAC, tcp(client, vip, flags)) }},
 	} {
 		b := established(t, half.method)
-		for state, line := range strings.Split(strings.TrimSpace(tcpTable), "\n") {
+		for state, line := range strings.Split(strings.TrimSpace(table), "\n") {
 			words := strings.Fields(line)
 			for flags, column := range map[string]int{
 				"S": 0, "SA": 0, "SF": 0, "F": 1, "FA": 1, "A": 2, "PA": 2, "R": 3, "RA": 3, "FSRPA": 3, "": -1, "P": -1,
@@ -61,7 +82,9 @@ func TestStateTable(t *testing.T) {
 					b.t = t
 					clear(b.buckets.at)
 					clear(b.loads.at)
+					b.set("secure_tcp", "0")
 					b.shakeHands(half.method)
+					b.set("secure_tcp", secure)
 					b.force(directorState(state))
 					if o := half.send(b, flags); o.state != want {
 						t.Errorf("%s, want %s", o.state, want)

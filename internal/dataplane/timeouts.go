@@ -32,11 +32,16 @@ var stateTimeouts = [directorStateSTATE_COUNT]time.Duration{
 // writeTimeouts makes the datapath's timeouts those that were set, and the
 // kernel's where none was.
 func (d *Dataplane) writeTimeouts() {
-	for state, timeout := range stateTimeouts {
-		if seconds := d.timeouts.at[0].Seconds[state]; seconds != 0 {
-			timeout = time.Duration(seconds) * time.Second
+	for set := range d.timeouts.at {
+		for state, timeout := range stateTimeouts {
+			for _, from := range []int{set, 0} {
+				if seconds := d.timeouts.at[from].Seconds[state]; seconds != 0 {
+					timeout = time.Duration(seconds) * time.Second
+					break
+				}
+			}
+			atomic.StoreUint32(&d.settings.Timeouts[set].States[state], d.clock.ticks(timeout))
 		}
-		atomic.StoreUint32(&d.settings.Timeouts[state], d.clock.ticks(timeout))
 	}
 }
 

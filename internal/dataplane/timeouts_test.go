@@ -32,7 +32,7 @@ func TestSetTimeouts(t *testing.T) {
 			t.Errorf("after %+v: %+v, want %+v", step.set, got, step.want)
 		}
 	}
-	if got := b.settings.Timeouts[directorStateSTATE_TIME_WAIT]; got != b.clock.ticks(stateTimeouts[directorStateSTATE_TIME_WAIT]) {
+	if got := b.settings.Timeouts[0].States[directorStateSTATE_TIME_WAIT]; got != b.clock.ticks(stateTimeouts[directorStateSTATE_TIME_WAIT]) {
 		t.Errorf("TIME_WAIT lasts %d ticks now", got)
 	}
 }

@@ -19,6 +19,7 @@ type trace struct {
 	Name    string
 	Forward string
 	Setup   []string
+	Sysctls map[string]int32
 	// Deterministic is false for twos.
 	Deterministic *bool
 	Steps         []traceStep
@@ -34,6 +35,8 @@ type traceStep struct {
 	How, Flags   string
 	Args, Stdout string
 	Seconds      int
+	Name         string // of a sysctl
+	Value        any
 }
 
 // tracesNotBuilt are the traces that need what is not built yet. One that comes
@@ -127,7 +130,6 @@ var tracesNotBuilt = map[string]string{
 	"wlc-persistent-port0-dr":         "persistence",
 	"wlc-persistent-port0-nat":        "persistence",
 	"wlc-persistent6-mask64":          "persistence and IPv6",
-	"wlc-reuse-port-mode0":            "conn_reuse_mode",
 	"wrr-persistent":                  "persistence",
 	"wrr-persistent-mask24":           "persistence",
 	"wrr-tcp6-mixed-w123":             "IPv6",
@@ -184,6 +186,11 @@ func replayTrace(t *testing.T, r trace) string {
 		}
 	}
 	b.resolve()
+	for name, value := range r.Sysctls {
+		if wrong := b.sysctl(name, value); wrong != "" {
+			return wrong
+		}
+	}
 	p := player{bench: b, forward: r.Forward, flows: make(map[int]playedFlow)}
 	if r.Deterministic != nil && !*r.Deterministic {
 		p.dice = rand.New(rand.NewPCG(5, 6))

@@ -36,6 +36,7 @@ var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_NEEDS_FRAGMENTING: "needs-fragmenting",
 	directorVerdictVERDICT_MERGED:            "merged",
 	directorVerdictVERDICT_NO_ROOM:           "no-room",
+	directorVerdictVERDICT_DEFENCE:           "defence",
 }
 
 // Fate is what happens to packets of a verdict.

@@ -3,6 +3,7 @@
 package dataplane
 
 import (
+	"bytes"
 	"math/bits"
 	"net/netip"
 
@@ -39,6 +40,15 @@ func toServiceKey(k ipvs.Key) directorServiceKey {
 
 func fromServiceKey(k directorServiceKey) ipvs.Key {
 	return ipvs.Key{Protocol: ipvs.Protocol(k.Proto), VIP: fromAddrPort(k.Vip, k.Port)}
+}
+
+func toSysctlKey(name string) (key directorSysctlKey) {
+	copy(key.Name[:], name)
+	return key
+}
+
+func fromSysctlKey(key directorSysctlKey) string {
+	return string(bytes.TrimRight(key.Name[:], "\x00"))
 }
 
 func toStats(s ipvs.Stats) directorStats {

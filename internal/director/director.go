@@ -131,6 +131,7 @@ func (d *Director) serve(ctx context.Context, server *control.Server) error {
 	tasks.Go(func() error { return host.Watch(ctx, func() { d.keepUp(ctx) }) })
 	tasks.Go(func() error { return every(ctx, dataplane.AgeInterval, d.plane.Age) })
 	tasks.Go(func() error { return every(ctx, dataplane.EstimateInterval, d.plane.Estimate) })
+	tasks.Go(func() error { return every(ctx, dataplane.DefendInterval, d.plane.Defend) })
 	tasks.Go(func() error { return every(ctx, time.Second, d.housekeep) })
 	tasks.Go(func() error { return every(ctx, dataplane.CacheInterval, d.sweep) })
 	return tasks.Wait()
@@ -287,6 +288,20 @@ func (d *Director) SetTimeouts(t ipvs.Timeouts) error {
 		return err
 	}
 	d.options.Log.Info("set timeouts", "timeouts", d.plane.Timeouts())
+	return nil
+}
+
+// Settings returns all settings as they are now.
+func (d *Director) Settings() ([]ipvs.Setting, error) {
+	return d.plane.Settings(), nil
+}
+
+// Set gives a setting a value.
+func (d *Director) Set(name, value string) error {
+	if err := d.plane.Set(name, value); err != nil {
+		return err
+	}
+	d.options.Log.Info("set", "setting", name, "value", value)
 	return nil
 }
 

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// defence is what drop_entry, drop_packet and secure_tcp go by
+// (ip_vs_ctl.c: update_defense_level).
+type defence struct {
+	freePages func() int64           // of memory
+	random    func(n uint32) uint32  // below n
+	turns     [packetsCounted]uint32 // until an entry with so many packets is dropped
+}
+
+// DefendInterval is how often to call Defend.
+const DefendInterval = time.Second
+
+// Defend looks how much memory there is, and drops entries if that is so set.
+func (d *Dataplane) Defend() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.defend(); d.isActive("drop_entry") {
+		d.dropEntries()
+	}
+}
+
+// defend brings the modes up to date. Those that are automatic tell whether they
+// act: 1 becomes 2 while memory is low.
+func (d *Dataplane) defend() {
+	threshold := int64(max(0, d.setting("amemthresh")))
+	free := d.defence.freePages()
+	low := free < threshold
+	for _, name := range []string{"drop_entry", "drop_packet", "secure_tcp"} {
+		switch mode := d.setting(name); {
+		case mode == 1 && low:
+			d.sysctls[name] = 2
+		case mode == 2 && !low:
+			d.sysctls[name] = 1
+		}
+	}
+
+	switches := &d.settings.Switches
+	switches.SecureTcp = 0
+	if d.isActive("secure_tcp") {
+		switches.SecureTcp = 1
+	}
+	rate := int32(0)
+	switch {
+	case d.setting("drop_packet") == 3:
+		rate = d.setting("am_droprate")
+	case d.isActive("drop_packet"):
+		rate = int32(threshold / (threshold - free))
+		atomic.StoreInt32(&switches.DropCounter, rate)
+	}
+	atomic.StoreInt32(&switches.DropRate, rate)
+}
+
+// isActive tells whether a mode of defence acts now.
+func (d *Dataplane) isActive(mode string) bool {
+	return d.setting(mode) >= 2
+}
+
+// freePages returns how many pages of memory are free or hold what block devices
+// have (mm/show_mem.c: si_meminfo).
+func freePages() int64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		panic(err) // fails for bad addresses alone
+	}
+	return int64((info.Freeram + info.Bufferram) * uint64(info.Unit) / uint64(os.Getpagesize()))
+}
+
+// dropEntries looks at a 32nd of the table, chosen at random
+// (ip_vs_conn.c: ip_vs_random_dropentry).
+func (d *Dataplane) dropEntries() {
+	now := d.clock.now()
+	for range max(1, len(d.buckets.at)/32) {
+		bucket := &d.buckets.at[d.defence.random(uint32(len(d.buckets.at)))]
+		for i := range bucket.Conns {
+			entry := &bucket.Conns[i]
+			if life := atomic.LoadUint32(&entry.Life); phaseOf(life) == phaseLive && d.isDropped(entry, stateOf(life), now) {
+				d.end(entry, life)
+			}
+		}
+	}
+}
+
+func (d *Dataplane) isDropped(entry *directorConn, state directorState, now uint32) bool {
+	switch {
+	case entry.Proto&protoTemplate != 0:
+		return false
+	case state == directorStateSTATE_SYN_RECV, state == directorStateSTATE_SYNACK:
+		return true
+	case state == directorStateSTATE_ESTABLISHED, state == directorStateSTATE_UDP:
+		return d.isTurn(entry, state, now)
+	}
+	return false
+}
+
+// packetsCounted is how many packets of a connection are told apart, none
+// included: bpf/types.h, CONN_PACKETS. The kernel tells two more.
+const packetsCounted = 7
+
+// isTurn tells whether an entry is dropped that was silent for a minute: of those
+// of which n packets were seen, every nth (ip_vs_conn.c: todrop_entry).
+func (d *Dataplane) isTurn(entry *directorConn, state directorState, now uint32) bool {
+	timeouts := &d.settings.Timeouts[d.dests.at[entry.Dest].Timeouts]
+	silent := now - (atomic.LoadUint32(&entry.Expires) - timeouts.States[state])
+	packets := uint32(entry.Flags >> packetsShift)
+	if d.clock.duration(silent) < time.Minute || packets == 0 || packets >= packetsCounted {
+		return false
+	}
+	turns := &d.defence.turns[packets]
+	if *turns > 1 {
+		*turns--
+		return false
+	}
+	*turns = packets
+	return true
+}
+
+const (
+	packetsShift  = 5    // bpf/types.h: CONN_PACKETS_SHIFT
+	protoTemplate = 0x40 // bpf/types.h: PROTO_TEMPLATE
+)
+
+// endOrphans ends the connections of destinations that were removed while
+// expire_nodest_conn was on (ip_vs_conn.c: ip_vs_expire_nodest_conn_flush).
+func (d *Dataplane) endOrphans() {
+	if !d.orphans {
+		return
+	}
+	d.orphans = false
+	for b := range d.buckets.at {
+		for i := range d.buckets.at[b].Conns {
+			entry := &d.buckets.at[b].Conns[i]
+			life := atomic.LoadUint32(&entry.Life)
+			if phaseOf(life) == phaseLive && d.dests.at[entry.Dest].Flags&directorDestFlagsDEST_AVAILABLE == 0 {
+				d.end(entry, life)
+			}
+		}
+	}
+}
