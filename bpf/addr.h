@@ -3,6 +3,7 @@
 #ifndef LVSX_ADDR_H
 #define LVSX_ADDR_H
 
+#include <linux/in6.h>
 #include <linux/types.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -20,9 +21,22 @@ static __always_inline union addr from_ipv4(__be32 ip)
 	return addr;
 }
 
+static __always_inline union addr from_ipv6(const struct in6_addr *ip)
+{
+	union addr addr;
+
+	__builtin_memcpy(&addr, ip, sizeof(addr));
+	return addr;
+}
+
 static __always_inline __be32 to_ipv4(const union addr *addr)
 {
 	return addr->words[3];
+}
+
+static __always_inline int is_ipv4(const union addr *addr)
+{
+	return !addr->halves[0] && addr->words[2] == bpf_htonl(0xffff);
 }
 
 static __always_inline int is_equal(const union addr *a, const union addr *b)

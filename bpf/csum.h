@@ -70,35 +70,39 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
+/* sum_part sums last + 1 bytes of the packet, no more than scratch holds, as whole words. */
+static __always_inline __u64 sum_part(struct xdp_md *ctx, struct scratch *scratch, __u32 offset,
+				      __u32 last)
+{
+	scratch->words[last / 4] = 0;
+	if (bpf_xdp_load_bytes(ctx, offset, scratch->words, last + 1))
+		return 0;
+	return (__u32)bpf_csum_diff(NULL, 0, scratch->words, (last / 4 + 1) * 4, 0);
+}
+
 /*
  * csum_bytes sums size bytes of the packet from offset on, onto sum. It reads
  * all of them: only for packets that are rare.
  */
 __noinline __u64 csum_bytes(struct xdp_md *ctx, __u32 offset, __u32 size, __u64 sum)
 {
-	__u32 key = 0;
+	__u32 key = 0, last;
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &key);
 
 	if (!scratch)
 		return sum;
-	for (int i = 0; i < 0x10000 / CSUM_CHUNK; i++) {
-		__u32 last = (size < CSUM_CHUNK ? size : CSUM_CHUNK) - 1, part;
-
-		if (!size)
-			break;
-		/* Bounds that the verifier of 6.1 follows, and clang must not see through. */
-		asm volatile("" : "+r"(last));
-		last &= CSUM_CHUNK - 1;
-		part = last + 1;
-		/* bpf_csum_diff() takes whole words: the last one is filled up with zeros. */
-		scratch->words[last / 4] = 0;
-		if (bpf_xdp_load_bytes(ctx, offset, scratch->words, part))
-			break;
-		sum += (__u32)bpf_csum_diff(NULL, 0, scratch->words, (last / 4 + 1) * 4, 0);
-		offset += part;
-		size -= part;
+	for (int i = 0; i < 0x10000 / CSUM_CHUNK && size >= CSUM_CHUNK; i++) {
+		sum += sum_part(ctx, scratch, offset, CSUM_CHUNK - 1);
+		offset += CSUM_CHUNK;
+		size -= CSUM_CHUNK;
 	}
-	return sum;
+	if (!size)
+		return sum;
+	last = size - 1;
+	/* Bounds that the verifier of 6.1 follows, and clang must not see through. */
+	asm volatile("" : "+r"(last));
+	last &= CSUM_CHUNK - 1;
+	return sum + sum_part(ctx, scratch, offset, last);
 }
 
 #endif

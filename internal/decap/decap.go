@@ -20,7 +20,8 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// Set names a set of IPv4 addresses that the decapsulator looks into.
+// Set names a set of addresses, of both families, that the decapsulator looks
+// into.
 type Set string
 
 // The sets, by the names of their maps.
@@ -41,6 +42,7 @@ type Decapsulator struct {
 	dir     string
 	program *ebpf.Program // nil unless loaded
 	sets    map[Set]*ebpf.Map
+	types   *ebpf.Map
 	counts  *ebpf.Map
 }
 
@@ -55,8 +57,10 @@ func Load(dir string) (*Decapsulator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read decapsulator: %w", err)
 	}
-	for _, m := range spec.Maps {
-		m.Pinning = ebpf.PinByName
+	for name, m := range spec.Maps {
+		if name != decapMapScratches {
+			m.Pinning = ebpf.PinByName
+		}
 	}
 	var objects decapObjects
 	err = spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}})
@@ -66,7 +70,7 @@ func Load(dir string) (*Decapsulator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load decapsulator: %w", err)
 	}
-	return fromMaps(dir, objects.Decap, &objects.decapMaps), nil
+	return fromMaps(dir, objects.Decap, &objects.decapMaps), objects.Scratches.Close()
 }
 
 // Open opens the decapsulator in the directory to look at it and to fill its
@@ -74,7 +78,8 @@ func Load(dir string) (*Decapsulator, error) {
 func Open(dir string) (*Decapsulator, error) {
 	var maps decapMaps
 	pins := map[string]**ebpf.Map{
-		decapMapDirectors: &maps.Directors, decapMapRips: &maps.Rips, decapMapVips: &maps.Vips, decapMapVerdicts: &maps.Verdicts,
+		decapMapDirectors: &maps.Directors, decapMapRips: &maps.Rips, decapMapVips: &maps.Vips,
+		decapMapTunnelTypes: &maps.TunnelTypes, decapMapVerdicts: &maps.Verdicts,
 	}
 	for name, m := range pins {
 		pinned, err := ebpf.LoadPinnedMap(dir+"/"+name, nil)
@@ -88,7 +93,7 @@ func Open(dir string) (*Decapsulator, error) {
 
 func fromMaps(dir string, program *ebpf.Program, maps *decapMaps) *Decapsulator {
 	sets := map[Set]*ebpf.Map{Directors: maps.Directors, RIPs: maps.Rips, VIPs: maps.Vips}
-	return &Decapsulator{dir: dir, program: program, sets: sets, counts: maps.Verdicts}
+	return &Decapsulator{dir: dir, program: program, sets: sets, types: maps.TunnelTypes, counts: maps.Verdicts}
 }
 
 // Remove detaches and unpins all of the decapsulator in the directory.
@@ -102,7 +107,7 @@ func Remove(dir string) error {
 
 // Close releases what the process holds of the decapsulator.
 func (d *Decapsulator) Close() error {
-	err := d.counts.Close()
+	err := errors.Join(d.counts.Close(), d.types.Close())
 	for _, set := range d.sets {
 		err = errors.Join(err, set.Close())
 	}
@@ -112,12 +117,9 @@ func (d *Decapsulator) Close() error {
 	return err
 }
 
-// Add puts an IPv4 address into a set, where it may be already.
+// Add puts an address into a set, where it may be already.
 func (d *Decapsulator) Add(set Set, address netip.Addr) error {
-	if !address.Is4() {
-		return fmt.Errorf("add %s to %s: not an IPv4 address", address, set)
-	}
-	if err := d.sets[set].Put(address.As4(), uint8(1)); err != nil {
+	if err := d.sets[set].Put(address.As16(), uint8(1)); err != nil {
 		return fmt.Errorf("add %s to %s: %w", address, set, err)
 	}
 	return nil
@@ -125,7 +127,7 @@ func (d *Decapsulator) Add(set Set, address netip.Addr) error {
 
 // Delete takes an address out of a set, where it need not be.
 func (d *Decapsulator) Delete(set Set, address netip.Addr) error {
-	err := d.sets[set].Delete(address.As4())
+	err := d.sets[set].Delete(address.As16())
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("delete %s from %s: %w", address, set, err)
 	}
@@ -134,12 +136,12 @@ func (d *Decapsulator) Delete(set Set, address netip.Addr) error {
 
 // Members returns the addresses in a set, sorted.
 func (d *Decapsulator) Members(set Set) ([]netip.Addr, error) {
-	var key [4]byte
+	var key [16]byte
 	var value uint8
 	var members []netip.Addr
 	entries := d.sets[set].Iterate()
 	for entries.Next(&key, &value) {
-		members = append(members, netip.AddrFrom4(key))
+		members = append(members, netip.AddrFrom16(key).Unmap())
 	}
 	if err := entries.Err(); err != nil {
 		return nil, fmt.Errorf("list %s: %w", set, err)

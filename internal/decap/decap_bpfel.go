@@ -8,9 +8,27 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"structs"
 
 	"github.com/cilium/ebpf"
 )
+
+type decapAddr struct {
+	_     structs.HostLayout
+	Bytes [16]uint8
+}
+
+type decapScratch struct {
+	_     structs.HostLayout
+	Words [128]uint32
+}
+
+type decapTunnelType struct {
+	_        structs.HostLayout
+	Port     uint16
+	Protocol uint8
+	Pad      uint8
+}
 
 type decapVerdict uint32
 
@@ -22,24 +40,28 @@ const (
 	decapVerdictVERDICT_OUTER_CHECKSUM decapVerdict = 4
 	decapVerdictVERDICT_OUTER_FRAGMENT decapVerdict = 5
 	decapVerdictVERDICT_UNTRUSTED      decapVerdict = 6
-	decapVerdictVERDICT_MALFORMED      decapVerdict = 7
-	decapVerdictVERDICT_NESTED         decapVerdict = 8
-	decapVerdictVERDICT_INNER_FRAGMENT decapVerdict = 9
-	decapVerdictVERDICT_NOT_VIP        decapVerdict = 10
-	decapVerdictVERDICT_CONGESTION     decapVerdict = 11
-	decapVerdictVERDICT_NO_ROOM        decapVerdict = 12
-	decapVerdictVERDICT_COUNT          decapVerdict = 13
+	decapVerdictVERDICT_TUNNEL_HEADER  decapVerdict = 7
+	decapVerdictVERDICT_MALFORMED      decapVerdict = 8
+	decapVerdictVERDICT_NESTED         decapVerdict = 9
+	decapVerdictVERDICT_INNER_FRAGMENT decapVerdict = 10
+	decapVerdictVERDICT_NOT_VIP        decapVerdict = 11
+	decapVerdictVERDICT_MARTIAN        decapVerdict = 12
+	decapVerdictVERDICT_CONGESTION     decapVerdict = 13
+	decapVerdictVERDICT_NO_ROOM        decapVerdict = 14
+	decapVerdictVERDICT_COUNT          decapVerdict = 15
 )
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	decapMapDirectors = "directors"
-	decapMapRips      = "rips"
-	decapMapVerdicts  = "verdicts"
-	decapMapVips      = "vips"
-	decapProgDecap    = "decap"
+	decapMapDirectors   = "directors"
+	decapMapRips        = "rips"
+	decapMapScratches   = "scratches"
+	decapMapTunnelTypes = "tunnel_types"
+	decapMapVerdicts    = "verdicts"
+	decapMapVips        = "vips"
+	decapProgDecap      = "decap"
 )
 
 // loadDecap returns the embedded CollectionSpec for decap.
@@ -91,10 +113,12 @@ type decapProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type decapMapSpecs struct {
-	Directors *ebpf.MapSpec `ebpf:"directors"`
-	Rips      *ebpf.MapSpec `ebpf:"rips"`
-	Verdicts  *ebpf.MapSpec `ebpf:"verdicts"`
-	Vips      *ebpf.MapSpec `ebpf:"vips"`
+	Directors   *ebpf.MapSpec `ebpf:"directors"`
+	Rips        *ebpf.MapSpec `ebpf:"rips"`
+	Scratches   *ebpf.MapSpec `ebpf:"scratches"`
+	TunnelTypes *ebpf.MapSpec `ebpf:"tunnel_types"`
+	Verdicts    *ebpf.MapSpec `ebpf:"verdicts"`
+	Vips        *ebpf.MapSpec `ebpf:"vips"`
 }
 
 // decapVariableSpecs contains global variables before they are loaded into the kernel.
@@ -123,16 +147,20 @@ func (o *decapObjects) Close() error {
 //
 // It can be passed to loadDecapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type decapMaps struct {
-	Directors *ebpf.Map `ebpf:"directors"`
-	Rips      *ebpf.Map `ebpf:"rips"`
-	Verdicts  *ebpf.Map `ebpf:"verdicts"`
-	Vips      *ebpf.Map `ebpf:"vips"`
+	Directors   *ebpf.Map `ebpf:"directors"`
+	Rips        *ebpf.Map `ebpf:"rips"`
+	Scratches   *ebpf.Map `ebpf:"scratches"`
+	TunnelTypes *ebpf.Map `ebpf:"tunnel_types"`
+	Verdicts    *ebpf.Map `ebpf:"verdicts"`
+	Vips        *ebpf.Map `ebpf:"vips"`
 }
 
 func (m *decapMaps) Close() error {
 	return _DecapClose(
 		m.Directors,
 		m.Rips,
+		m.Scratches,
+		m.TunnelTypes,
 		m.Verdicts,
 		m.Vips,
 	)

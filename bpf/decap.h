@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What becomes of tunnel packets, and the decapsulator's maps. */
+#ifndef LVSX_DECAP_H
+#define LVSX_DECAP_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "addr.h"
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Go names these as they are spelt here, without VERDICT_. */
+enum verdict {
+	VERDICT_NOT_TUNNEL,    /* no tunnel packet of the types given: none of our business */
+	VERDICT_NOT_OURS,      /* a tunnel packet to another machine */
+	VERDICT_UNWRAPPED,     /* handed to the kernel without its outer header */
+	VERDICT_OUTER_OPTIONS, /* directors send no IP options */
+	VERDICT_OUTER_CHECKSUM,
+	VERDICT_OUTER_FRAGMENT, /* XDP sees no reassembled packets */
+	VERDICT_UNTRUSTED,	/* not sent by one of the given directors */
+	VERDICT_TUNNEL_HEADER,	/* GRE or GUE as no director sends it */
+	VERDICT_MALFORMED,	/* no whole IP packet inside */
+	VERDICT_NESTED,		/* a tunnel in the tunnel */
+	VERDICT_INNER_FRAGMENT, /* a fragment that only an attacker makes */
+	VERDICT_NOT_VIP,	/* inner destination is none of the given VIPs */
+	VERDICT_MARTIAN,	/* an inner source that no client has */
+	VERDICT_CONGESTION,	/* RFC 6040, section 4.2: mark on a packet that cannot carry it */
+	VERDICT_NO_ROOM,	/* the kernel refused to move the packet's start */
+	VERDICT_COUNT,
+};
+
+/* Sets of addresses and of tunnels; the values say nothing. */
+struct address_set {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, union addr);
+	__type(value, __u8);
+};
+
+struct address_set directors SEC(".maps");
+struct address_set rips SEC(".maps");
+struct address_set vips SEC(".maps");
+
+/* A type of tunnel, as the outer header shows it. */
+struct tunnel_type {
+	__be16 port; /* of GUE, else 0 */
+	__u8 protocol;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct tunnel_type) == 4, "tunnel_type has holes");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct tunnel_type);
+	__type(value, __u8);
+} tunnel_types SEC(".maps");
+
+/* Packets by verdict. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, VERDICT_COUNT);
+	__type(key, enum verdict);
+	__type(value, __u64);
+} verdicts SEC(".maps");
+
+/* A tunnel packet under way. Places count from the start of the frame, in bytes. */
+struct tunnel {
+	union addr from; /* of the outer header */
+	union addr to;
+	union addr source; /* of the inner header */
+	union addr dest;
+	__u32 payload;	 /* place of what the outer IP header carries */
+	__u32 end;	 /* place behind that */
+	__u32 inner;	 /* place of the inner packet */
+	__u32 inner_end; /* place behind it */
+	__u32 l4;	 /* place of its transport header, 0: it is a fragment */
+	__u8 l4_protocol;
+	__u8 protocol; /* of the outer header */
+	__u8 tos;      /* outer */
+	bool ipv6;     /* the inner packet is */
+	bool summed;   /* GRE or UDP has a checksum */
+	bool remote;   /* the transport checksum is to be finished, see struct gue_remcsum */
+	__u16 remote_start;
+	__u16 remote_offset;
+	enum verdict flaw; /* of the outer header, VERDICT_UNWRAPPED: none */
+};
+
+static __always_inline bool contains(void *set, const union addr *address)
+{
+	return bpf_map_lookup_elem(set, address) != NULL;
+}
+
+/* No header that is read here lies further back; a bound for the verifier, which clang must not see
+ * through. */
+#define PLACE_MASK 0x3fff
+
+/* at returns what stands at a place of the frame, NULL if it ends before. */
+static __always_inline void *at(struct xdp_md *ctx, __u32 place, __u32 size)
+{
+	void *found;
+
+	asm volatile("" : "+r"(place));
+	found = (void *)(long)ctx->data + (place & PLACE_MASK);
+	/* The sum that is tested has to be the one that is used. */
+	asm volatile("" : "+r"(found));
+	return found + size <= (void *)(long)ctx->data_end ? found : NULL;
+}
+
+#endif
