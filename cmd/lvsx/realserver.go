@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lvsx/lvsx/internal/decap"
 	"github.com/lvsx/lvsx/internal/realserver"
 )
 
@@ -21,6 +23,8 @@ type realserverFlags struct {
 	vips      []string
 	directors []string
 	link      string
+	types     []string
+	ports     []uint
 }
 
 func newRealserverCommand() *cobra.Command {
@@ -37,15 +41,16 @@ func newRealserverCommand() *cobra.Command {
 func newRealserverUpCommand() *cobra.Command {
 	var flags realserverFlags
 	cmd := &cobra.Command{
-		Use:   "up --method nat|tun|dr [--vip VIP]... [--director ADDR]... [--interface IF]",
+		Use:   "up --method nat|tun|dr [--vip VIP]... [--director ADDR]... [--tun-type TYPE]... [--tun-port PORT]... [--interface IF]",
 		Short: "Serve the VIPs, silently to neighbours; for nat, check the way back to clients",
 		Long: `Serve the VIPs. Neighbours must not learn that this machine has them, so ARP
-for them is silenced first. Tunnels are taken apart by the kernel's tunl0 where
-there is one, otherwise by an XDP program that accepts them from the given
-directors only. All is remembered for down. Nothing stays running. With nat
+for them is silenced first. IPIP tunnels are taken apart by the kernel's tunl0
+where there is one, otherwise and GRE and GUE always by an XDP program that
+accepts them from the given directors only. All is remembered for down. Nothing stays running. With nat
 nothing is changed: only the way back to clients is checked.`,
 		Example: `  lvsx realserver up --method dr --vip 192.0.2.1
   lvsx realserver up --method tun --vip 192.0.2.1 --director 10.0.0.1
+  lvsx realserver up --method tun --tun-type gue --tun-port 6080 --vip 192.0.2.1 --director 10.0.0.1
   lvsx realserver up --method nat --director 10.0.0.1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -125,6 +130,8 @@ func (f *realserverFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.method, "method", "", "forwarding method of the virtual service: nat, tun or dr")
 	cmd.Flags().StringSliceVar(&f.vips, "vip", nil, "virtual service's IPv4 `address`; can be repeated")
 	cmd.Flags().StringSliceVar(&f.directors, "director", nil, "director's `address` on the way to this machine; can be repeated")
+	cmd.Flags().StringSliceVar(&f.types, "tun-type", nil, "`type` of tunnel to take apart, as the director's ipvsadm has it: ipip, gre or gue; can be repeated (default ipip)")
+	cmd.Flags().UintSliceVar(&f.ports, "tun-port", nil, "UDP `port` of GUE tunnels; can be repeated")
 	cmd.Flags().StringVar(&f.link, "interface", "", "`interface` by which packets for the VIP come in (default: all, or the way to the director)")
 }
 
@@ -139,12 +146,38 @@ func (f *realserverFlags) request() (realserver.Request, error) {
 	var err error
 	request.VIPs, err = parseVIPs(f.vips)
 	errs = append(errs, err)
+	request.Tunnels, err = f.tunnels()
+	errs = append(errs, err)
 	for _, text := range f.directors {
 		director, err := netip.ParseAddr(text)
 		errs = append(errs, err)
 		request.Directors = append(request.Directors, director)
 	}
 	return request, errors.Join(errs...)
+}
+
+// tunnels returns the types of tunnel that are named, each GUE port one.
+func (f *realserverFlags) tunnels() ([]decap.Tunnel, error) {
+	if slices.Contains(f.types, "gue") != (len(f.ports) > 0) {
+		return nil, errors.New("GUE tunnels need both --tun-type gue and --tun-port PORT")
+	}
+	var tunnels []decap.Tunnel
+	add := func(text string) error {
+		tunnel, err := decap.ParseTunnel(text)
+		tunnels = append(tunnels, tunnel)
+		return err
+	}
+	var errs []error
+	for _, name := range f.types {
+		if name != "gue" {
+			errs = append(errs, add(name))
+			continue
+		}
+		for _, port := range f.ports {
+			errs = append(errs, add(fmt.Sprintf("gue:%d", port)))
+		}
+	}
+	return tunnels, errors.Join(errs...)
 }
 
 func parseVIPs(texts []string) ([]netip.Addr, error) {

@@ -55,6 +55,10 @@ func TestRealserverCommand(t *testing.T) {
 		{"up --method dr --vip 192.0.2.0/24", "", "a VIP is one address"},
 		{"up --method nat --director 10.0.0.1", "", "no default route; run: ip route replace default via 10.0.0.1"},
 		{"up --method nat --director here", "", "here"},
+		{"up --method tun --vip 192.0.2.1 --tun-type gue", "", "need both --tun-type gue and --tun-port"},
+		{"up --method tun --vip 192.0.2.1 --tun-port 6080", "", "need both --tun-type gue and --tun-port"},
+		{"up --method tun --vip 192.0.2.1 --tun-type gue --tun-port 65536", "", `tunnel "gue:65536"`},
+		{"up --method tun --vip 192.0.2.1 --tun-type vxlan", "", `tunnel "vxlan": not one of ipip, gre, gue:PORT`},
 		{"up more", "", "unknown command"},
 		{"upp", "", "unknown command"},
 	} {

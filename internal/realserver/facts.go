@@ -132,7 +132,7 @@ func ownAddresses(links []host.Link) ([]netip.Addr, error) {
 			return nil, err
 		}
 		for _, a := range addresses {
-			if a.Addr().Is4() {
+			if !a.Addr().IsLinkLocalUnicast() {
 				own = append(own, a.Addr())
 			}
 		}
@@ -145,11 +145,11 @@ func (w Want) check(f Facts) error {
 	if err := host.CheckVIP(w.VIP); err != nil {
 		return err
 	}
-	if w.Method != TUN || f.Tunnel {
+	if w.Method != TUN || f.Tunnel && w.isKernels() {
 		return nil
 	}
 	if len(w.Directors) == 0 {
-		return errors.New("the kernel has no tunl0, and the decapsulator accepts tunnels from given directors only: add --director ADDRESS")
+		return errors.New("the kernel has no tunnel for them (tunl0), and the decapsulator accepts tunnels from given directors only: add --director ADDRESS")
 	}
 	for _, name := range f.Arrivals {
 		link, err := host.LinkByName(name)

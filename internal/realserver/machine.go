@@ -32,6 +32,9 @@ func (m thisMachine) look(s Step) (found int, met bool, err error) {
 	case AddMember:
 		met, err := m.hasMember(s)
 		return 0, met, err
+	case AddTunnel:
+		met, err := m.hasTunnel(s)
+		return 0, met, err
 	case Attach:
 		met, err := m.isAttached(s)
 		return 0, met, err
@@ -50,6 +53,8 @@ func (m thisMachine) do(s Step) error {
 		return err
 	case AddMember:
 		return m.loaded(func(d *decap.Decapsulator) error { return d.Add(s.Set, s.Address) })
+	case AddTunnel:
+		return m.loaded(func(d *decap.Decapsulator) error { return d.AddTunnel(s.Tunnel) })
 	case Attach:
 		return m.attach(s)
 	}
@@ -75,6 +80,8 @@ func (m thisMachine) undoPresent(s Step) error {
 		return err
 	case AddMember:
 		return m.opened(func(d *decap.Decapsulator) error { return d.Delete(s.Set, s.Address) })
+	case AddTunnel:
+		return m.opened(func(d *decap.Decapsulator) error { return d.DeleteTunnel(s.Tunnel) })
 	case Attach:
 		return m.detach(s)
 	}
@@ -170,6 +177,15 @@ func (m thisMachine) hasMember(s Step) (met bool, err error) {
 	err = m.opened(func(d *decap.Decapsulator) error {
 		members, err := d.Members(s.Set)
 		met = slices.Contains(members, s.Address)
+		return err
+	})
+	return met, ignoreMissing(err)
+}
+
+func (m thisMachine) hasTunnel(s Step) (met bool, err error) {
+	err = m.opened(func(d *decap.Decapsulator) error {
+		tunnels, err := d.Tunnels()
+		met = slices.Contains(tunnels, s.Tunnel)
 		return err
 	})
 	return met, ignoreMissing(err)

@@ -18,6 +18,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/lvsx/lvsx/internal/decap"
+	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
 // Method is a forwarding method as seen by a real server.
@@ -41,10 +44,11 @@ func ParseMethod(name string) (Method, error) {
 
 // Want is one VIP to be served by one forwarding method.
 type Want struct {
-	Method    Method       `json:"method"` // DR or TUN
-	VIP       netip.Addr   `json:"vip"`
-	Directors []netip.Addr `json:"directors,omitempty"`
-	Interface string       `json:"interface,omitempty"` // where packets for the VIP come in; empty: found by routing
+	Method    Method         `json:"method"` // DR or TUN
+	VIP       netip.Addr     `json:"vip"`
+	Directors []netip.Addr   `json:"directors,omitempty"`
+	Interface string         `json:"interface,omitempty"` // where packets for the VIP come in; empty: found by routing
+	Tunnels   []decap.Tunnel `json:"tunnels,omitempty"`   // of TUN; none: ipip
 }
 
 // Request is what a user asks for: the wants of several VIPs at once.
@@ -53,14 +57,30 @@ type Request struct {
 	VIPs      []netip.Addr
 	Directors []netip.Addr
 	Interface string
+	Tunnels   []decap.Tunnel
 }
 
 func (r Request) wants() []Want {
 	var wants []Want
 	for _, vip := range r.VIPs {
-		wants = append(wants, Want{r.Method, vip, r.Directors, r.Interface})
+		wants = append(wants, Want{r.Method, vip, r.Directors, r.Interface, r.Tunnels})
 	}
 	return wants
+}
+
+// tunnels returns the types of tunnel that the want's packets may come in.
+func (w Want) tunnels() []decap.Tunnel {
+	if len(w.Tunnels) == 0 {
+		return []decap.Tunnel{{Type: ipvs.IPIP}}
+	}
+	return w.Tunnels
+}
+
+// isKernels tells whether the kernel's tunnel, if it has one, takes all
+// packets of the want apart.
+func (w Want) isKernels() bool {
+	other := func(t decap.Tunnel) bool { return t.Type != ipvs.IPIP }
+	return w.VIP.Is4() && !slices.ContainsFunc(w.tunnels(), other)
 }
 
 // merge returns have with each of add in the place of the want of the same

@@ -11,10 +11,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
 
+	"github.com/lvsx/lvsx/internal/decap"
 	"github.com/lvsx/lvsx/internal/host"
+	"github.com/lvsx/lvsx/internal/ipvs"
 	"github.com/lvsx/lvsx/internal/realserver"
 	"github.com/lvsx/lvsx/internal/testenv"
 )
@@ -167,6 +170,32 @@ func TestTUNServesDirectorsOnly(t *testing.T) {
 	}
 	if !nextIPv4(t, replies, vip, client) {
 		t.Error("no reply went by the outlet")
+	}
+}
+
+func TestTUNTakesGREAndGUEApart(t *testing.T) {
+	s := newStage(t)
+	request := tun()
+	request.Tunnels = []decap.Tunnel{{Type: ipvs.GRE}, {Type: ipvs.GUE, Port: 6080}}
+	s.up(t, request)
+	if status := s.look(t, realserver.Request{}); !status.OK() {
+		t.Errorf("status: %+v", status.Checks)
+	}
+	server := s.listen(t)
+	gue := gopacket.Payload{0, 4, 0, 0} // variant 0, IPv4 inside
+	headers := map[string][]gopacket.SerializableLayer{
+		"GRE": {ip(director, rip, layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeIPv4}},
+		"GRE with checksum": {
+			ip(director, rip, layers.IPProtocolGRE),
+			&layers.GRE{Protocol: layers.EthernetTypeIPv4, ChecksumPresent: true},
+		},
+		"GUE": {ip(director, rip, layers.IPProtocolUDP), udp(director, rip, 40000, 6080), gue},
+	}
+	for name, header := range headers {
+		s.send(t, append(header, datagram(name)...)...)
+		if text, from := receive(t, server); text != name || from.Addr() != client {
+			t.Errorf("server got %q from %s, want %q", text, from, name)
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ const stateFile = "realserver.json"
 
 // usesDecapsulator tells whether there is something in the decapsulator.
 func (s state) usesDecapsulator() bool {
-	return slices.ContainsFunc(s.Done, func(s Step) bool { return s.Kind == AddMember || s.Kind == Attach })
+	return slices.ContainsFunc(s.Done, func(s Step) bool { return s.Kind == AddMember || s.Kind == AddTunnel || s.Kind == Attach })
 }
 
 func (s state) isEmpty() bool { return len(s.Wants)+len(s.Done) == 0 }

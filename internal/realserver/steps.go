@@ -19,19 +19,21 @@ const (
 	SetSysctl  Kind = "sysctl"  // Setting of Link becomes Value; undone to Found
 	SetUp      Kind = "up"      // Link is up; undone to down
 	AddMember  Kind = "member"  // Address is in the decapsulator's Set
+	AddTunnel  Kind = "tunnel"  // the decapsulator takes Tunnel apart
 	Attach     Kind = "attach"  // Link's packets pass the decapsulator
 	AddAddress Kind = "address" // Link has Address, with a prefix of 32 bits
 )
 
 // Step is one change of the machine, made only where it is not so already.
 type Step struct {
-	Kind    Kind       `json:"kind"`
-	Link    string     `json:"link,omitempty"`
-	Setting string     `json:"setting,omitempty"`
-	Set     decap.Set  `json:"set,omitempty"`
-	Address netip.Addr `json:"address,omitzero"`
-	Value   int        `json:"value,omitempty"`
-	Found   int        `json:"found,omitempty"`
+	Kind    Kind         `json:"kind"`
+	Link    string       `json:"link,omitempty"`
+	Setting string       `json:"setting,omitempty"`
+	Set     decap.Set    `json:"set,omitempty"`
+	Tunnel  decap.Tunnel `json:"tunnel,omitzero"`
+	Address netip.Addr   `json:"address,omitzero"`
+	Value   int          `json:"value,omitempty"`
+	Found   int          `json:"found,omitempty"`
 }
 
 // String returns the command that makes the step, where there is one.
@@ -43,6 +45,8 @@ func (s Step) String() string {
 		return fmt.Sprintf("ip link set %s up", s.Link)
 	case AddMember:
 		return fmt.Sprintf("decapsulator: add %s to %s", s.Address, s.Set)
+	case AddTunnel:
+		return fmt.Sprintf("decapsulator: take %s apart", s.Tunnel)
 	case Attach:
 		return fmt.Sprintf("decapsulator: attach to %s", s.Link)
 	case AddAddress:
@@ -79,7 +83,7 @@ const tunnelLink = "tunl0"
 func needs(w Want, f Facts) []Step {
 	steps := silence(f.ARPLinks)
 	switch {
-	case w.Method == TUN && f.Tunnel:
+	case w.Method == TUN && f.Tunnel && w.isKernels():
 		steps = append(steps, Step{Kind: SetUp, Link: tunnelLink})
 		steps = append(steps, loosen([]string{tunnelLink})...)
 		steps = append(steps, Step{Kind: AddAddress, Link: tunnelLink, Address: w.VIP})
@@ -124,6 +128,9 @@ func decapsulate(w Want, f Facts) []Step {
 	add(decap.VIPs, w.VIP)
 	add(decap.Directors, w.Directors...)
 	add(decap.RIPs, f.RIPs...)
+	for _, tunnel := range w.tunnels() {
+		steps = append(steps, Step{Kind: AddTunnel, Tunnel: tunnel})
+	}
 	for _, link := range f.Arrivals {
 		steps = append(steps, Step{Kind: Attach, Link: link})
 	}

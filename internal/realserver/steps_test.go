@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/lvsx/lvsx/internal/decap"
+	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
 var (
@@ -67,8 +70,24 @@ func TestNeeds(t *testing.T) {
 				"decapsulator: add 192.0.2.1 to vips",
 				"decapsulator: add 10.0.0.1 to directors",
 				"decapsulator: add 10.0.0.2 to rips",
+				"decapsulator: take ipip apart",
 				"decapsulator: attach to eth0",
 				"sysctl -w net.ipv4.conf.eth0.rp_filter=2",
+				"ip link set lo up",
+				"ip address add 192.0.2.1/32 dev lo",
+			},
+		},
+		{
+			name:  "TUN with tunnels that the kernel's is not for",
+			want:  Want{Method: TUN, VIP: vip, Directors: []netip.Addr{director}, Tunnels: []decap.Tunnel{{Type: ipvs.GRE}, {Type: ipvs.GUE, Port: 6080}}},
+			facts: Facts{Arrivals: []string{"eth0"}, Tunnel: true, RIPs: []netip.Addr{rip}},
+			steps: []string{
+				"decapsulator: add 192.0.2.1 to vips",
+				"decapsulator: add 10.0.0.1 to directors",
+				"decapsulator: add 10.0.0.2 to rips",
+				"decapsulator: take gre apart",
+				"decapsulator: take gue:6080 apart",
+				"decapsulator: attach to eth0",
 				"ip link set lo up",
 				"ip address add 192.0.2.1/32 dev lo",
 			},

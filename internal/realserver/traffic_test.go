@@ -100,14 +100,18 @@ func ip(from, to netip.Addr, protocol layers.IPProtocol) *layers.IPv4 {
 	return &layers.IPv4{Version: 4, TTL: 64, Protocol: protocol, SrcIP: from.AsSlice(), DstIP: to.AsSlice()}
 }
 
-// datagram returns a client's packet to the VIP.
-func datagram(text string) []gopacket.SerializableLayer {
-	header := ip(client, vip, layers.IPProtocolUDP)
-	udp := &layers.UDP{SrcPort: 4242, DstPort: 80}
-	if err := udp.SetNetworkLayerForChecksum(header); err != nil {
+// udp returns a header between two addresses.
+func udp(from, to netip.Addr, source, destination layers.UDPPort) *layers.UDP {
+	header := &layers.UDP{SrcPort: source, DstPort: destination}
+	if err := header.SetNetworkLayerForChecksum(ip(from, to, layers.IPProtocolUDP)); err != nil {
 		panic(err)
 	}
-	return []gopacket.SerializableLayer{header, udp, gopacket.Payload(text)}
+	return header
+}
+
+// datagram returns a client's packet to the VIP.
+func datagram(text string) []gopacket.SerializableLayer {
+	return []gopacket.SerializableLayer{ip(client, vip, layers.IPProtocolUDP), udp(client, vip, 4242, 80), gopacket.Payload(text)}
 }
 
 // tunnel wraps a client's packet.
