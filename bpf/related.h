@@ -79,6 +79,15 @@ static __always_inline void rewrite_outer(struct iphdr *ip, __be32 *addr, __be32
 	*addr = to;
 }
 
+/* Errors are counted like packets: not once the destination is removed (ip_vs_out_stats()). */
+static __always_inline void count_error_out(__u32 key, __u32 bytes)
+{
+	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+
+	if (dest && dest->flags & DEST_AVAILABLE)
+		count_out(key, bytes);
+}
+
 /* From the client or a router on its side, about a packet from the VIP. */
 static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet *pkt,
 					      const struct found *found, struct iphdr *quoted,
@@ -91,6 +100,8 @@ static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet 
 
 	if (!dest || dest->flags & DEST_LOCAL)
 		return VERDICT_UNRELATED;
+	if (forwarding_of(conn) == FORWARDING_MASQ && !is_intact(ctx, pkt))
+		return VERDICT_BAD_CHECKSUM;
 	if (dest->flags & DEST_AVAILABLE)
 		count_in(found->dest, pkt->length);
 	if (pkt->ip->ttl <= 1)
@@ -101,8 +112,6 @@ static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet 
 		return VERDICT_NEEDS_FRAGMENTING;
 
 	if (forwarding_of(conn) == FORWARDING_MASQ) {
-		if (!is_intact(ctx, pkt))
-			return VERDICT_BAD_CHECKSUM;
 		rewrite(pkt->l4, quoted, &quoted->saddr, to_ipv4(&dest->rip), &ports->source,
 			real_port(conn, dest));
 		rewrite_outer(pkt->ip, &pkt->ip->daddr, to_ipv4(&dest->rip));
@@ -130,7 +139,7 @@ static __always_inline enum verdict relate_out(struct xdp_md *ctx, struct packet
 	rewrite(pkt->l4, quoted, &quoted->daddr, to_ipv4(&conn->vip), &ports->dest, conn->vport);
 	rewrite_outer(pkt->ip, &pkt->ip->saddr, to_ipv4(&conn->vip));
 	decrement_ttl(pkt->ip);
-	count_out(found->dest, pkt->length);
+	count_error_out(found->dest, pkt->length);
 	return VERDICT_ERROR_OUT;
 }
 
@@ -197,7 +206,7 @@ static __always_inline enum verdict relate_tunnel(struct xdp_md *ctx, struct pac
 	}
 	if (quoted > ICMP_QUOTE)
 		quoted = ICMP_QUOTE;
-	count_out(found.dest, pkt->length);
+	count_error_out(found.dest, pkt->length);
 	if (!set_client_hop(ctx, pkt, found.conn))
 		return VERDICT_NO_PORT;
 	__u32 frame = pkt->end - (void *)pkt->eth;
