@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -87,6 +88,46 @@ func (d *Dataplane) keptAddresses(entries map[directorCacheKey]directorCacheEntr
 		}
 	}
 	return kept
+}
+
+// cached is a destination in a cache.
+type cached struct {
+	cache uint64
+	dest  uint32
+}
+
+// cachesOf returns what the service's cache, if it has one, may remember of a
+// destination.
+func (d *Dataplane) cachesOf(dest *destination) []cached {
+	entry := &d.services.at[dest.service.index]
+	if dest.service.deleted || !isCaching(entry.Scheduler) {
+		return nil
+	}
+	return []cached{{entry.Cursor, dest.index}}
+}
+
+// forgetCached makes caches forget destinations whose entries others may get.
+func (d *Dataplane) forgetCached(gone []cached) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	entries, err := d.readCaches()
+	if err != nil {
+		return err
+	}
+	for key, entry := range entries {
+		dest := key.Dest
+		if dest == destNone { // of lblcr's sets it names none
+			dest = entry.Dest
+		}
+		if !slices.Contains(gone, cached{key.Cache, dest}) {
+			continue
+		}
+		if err := d.maps.Caches.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget a cached destination: %w", err)
+		}
+	}
+	return nil
 }
 
 // addressOf returns the key of the address that an entry belongs to.

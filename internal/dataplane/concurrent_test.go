@@ -34,7 +34,7 @@ func TestConcurrent(t *testing.T) {
 		func(int) { _ = b.conns() },
 		func(int) { b.ForgetClientHops() },
 		func(n int) { b.changeMany(t, n) },
-		func(n int) { b.Reap(time.Unix(int64(n)*200, 0)) },
+		func(n int) { b.reap(time.Unix(int64(n)*200, 0)) },
 	} {
 		rest.Go(func() {
 			for n := 0; ; n++ {

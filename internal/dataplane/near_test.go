@@ -199,6 +199,23 @@ func TestCacheOfNewStart(t *testing.T) {
 	}
 }
 
+// A destination that gets the place of a forgotten one is nobody's old server.
+func TestCacheOfForgotten(t *testing.T) {
+	for _, scheduler := range []string{"lblc", "lblcr"} {
+		b := newBench(t, "-A -t 10.0.0.80:80 -s "+scheduler, "-a -t 10.0.0.80:80 -r 10.0.0.1:80 -g")
+		b.pick(0)
+		b.apply("-d -t 10.0.0.80:80 -r 10.0.0.1:80")
+		b.pass(time.Hour)
+		b.ageAll()
+		b.reap(time.Now())
+		b.reap(time.Now().Add(trashIdle + time.Second))
+		b.apply("-a -t 10.0.0.80:80 -r 10.0.0.2:80 -g", "-a -t 10.0.0.80:80 -r 10.0.0.3:80 -g")
+		if got := b.pick(1); got != 3 {
+			t.Errorf("%s: server %d, want the newest", scheduler, got)
+		}
+	}
+}
+
 // A full cache only costs nearness.
 func TestFullCache(t *testing.T) {
 	b := newBench(t, "-A -t 10.0.0.80:80 -s lblcr", "-a -t 10.0.0.80:80 -r 10.0.0.1:80 -g", "-a -t 10.0.0.80:80 -r 10.0.0.2:80 -g")

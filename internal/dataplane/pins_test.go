@@ -128,8 +128,8 @@ func TestAdopt(t *testing.T) {
 	b.apply("-C")
 	b.pass(time.Hour)
 	b.ageAll()
-	b.Reap(time.Now())
-	b.Reap(time.Now().Add(trashIdle + time.Second))
+	b.reap(time.Now())
+	b.reap(time.Now().Add(trashIdle + time.Second))
 	if len(b.freeServices) != len(b.services.at) || len(b.freeDests) != len(b.dests.at) {
 		t.Errorf("%d services and %d destinations free in the end", len(b.freeServices), len(b.freeDests))
 	}

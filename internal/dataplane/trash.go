@@ -68,9 +68,10 @@ func (d *Dataplane) revive(dest *destination, s *service) (counted ipvs.Stats) {
 }
 
 // Reap forgets removed destinations that had no connections for long enough.
-func (d *Dataplane) Reap(now time.Time) {
+func (d *Dataplane) Reap(now time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	var gone []cached
 	for key, dest := range d.trash {
 		if !d.isIdle(dest) {
 			dest.idle = time.Time{}
@@ -81,9 +82,11 @@ func (d *Dataplane) Reap(now time.Time) {
 		}
 		if now.Sub(dest.idle) >= trashIdle {
 			delete(d.trash, key)
+			gone = append(gone, d.cachesOf(dest)...)
 			d.free(dest)
 		}
 	}
+	return d.forgetCached(gone)
 }
 
 // free gives a destination's entry back. The base of a free entry is all that

@@ -178,7 +178,9 @@ func (d *Director) refresh() {
 
 // housekeep does what is due once a second.
 func (d *Director) housekeep() {
-	d.plane.Reap(time.Now())
+	if err := d.plane.Reap(time.Now()); err != nil {
+		d.options.Log.Error("forget removed destinations", "error", err)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ways.keepAlive(time.Now())

@@ -79,8 +79,11 @@ func TestWayOfForgottenServer(t *testing.T) {
 		d.mustApply(t, ipvs.AddService)
 		d.mustApply(t, ipvs.AddDestination)
 		d.mustApply(t, ipvs.DeleteDestination)
-		d.plane.Reap(time.Now())
-		d.plane.Reap(time.Now().Add(time.Hour))
+		for _, now := range []time.Time{time.Now(), time.Now().Add(time.Hour)} {
+			if err := d.plane.Reap(now); err != nil {
+				t.Error(err)
+			}
+		}
 		if left := d.plane.RealServers(); len(left) != 0 {
 			t.Fatalf("not forgotten: %v", left)
 		}
