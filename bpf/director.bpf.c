@@ -146,27 +146,27 @@ static __always_inline int is_one_packet(const struct packet *pkt, __u32 service
 static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
 				     const struct place *place, struct found *found)
 {
-	__u32 key, *service;
+	__u32 key, service;
 	struct dest *dest;
 
 	if (!may_schedule(pkt))
 		return VERDICT_NO_CONNECTION;
 	service = find_service(&pkt->flow);
-	if (!service)
+	if (service == SERVICE_NONE)
 		return VERDICT_NOT_OURS;
 	if (drops())
 		return VERDICT_DEFENCE;
 	if (pkt->flow.port.source == bpf_htons(FTP_DATA_PORT))
 		return VERDICT_NO_CONNECTION;
 
-	key = schedule(*service, pkt);
+	key = schedule(service, pkt);
 	if (found->conn) /* its choice of server still counts what it ends (kernel: a timer does
 			    that) */
 		end(found);
 	dest = bpf_map_lookup_elem(&dests, &key);
 	if (key == DEST_NONE || !dest)
 		return VERDICT_NO_DESTINATION;
-	if (is_one_packet(pkt, *service))
+	if (is_one_packet(pkt, service))
 		return send_once(ctx, pkt, key, dest);
 	if (!new_conn(place, pkt, key, dest->forwarding, ctx->ingress_ifindex, found))
 		return VERDICT_TABLE_FULL;

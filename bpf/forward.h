@@ -3,8 +3,6 @@
 #ifndef LVSX_FORWARD_H
 #define LVSX_FORWARD_H
 
-#define AF_INET 2
-
 #include "conn.h"
 #include "csum.h"
 #include "icmp.h"

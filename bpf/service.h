@@ -4,6 +4,7 @@
 #define LVSX_SERVICE_H
 
 #include "maps.h"
+#include "mark.h"
 #include "packet.h"
 #include "types.h"
 
@@ -42,16 +43,44 @@ static __always_inline int is_for_us(const struct interface *interface, __u32 if
 	       !__builtin_memcmp(eth->h_dest, interface->mac, sizeof(interface->mac));
 }
 
-/* The service's number in services. */
-static __always_inline __u32 *find_service(const struct flow *flow)
-{
-	struct service_key key = {
-		.vip = flow->dst,
-		.port = flow->port.dest,
-		.proto = flow->proto,
-	};
+#define SERVICE_NONE 0xffffffff
 
+/* The service of the packet's mark, or NULL. */
+static __always_inline __u32 *find_marked_service(const struct flow *flow)
+{
+	struct service_key key = {};
+
+	/* Who has no rules pays nothing for them. */
+	if (!READ_ONCE(settings.mark_rules))
+		return NULL;
+	key.mark = find_mark(flow);
+	if (!key.mark)
+		return NULL;
+	if (is_ipv4(&flow->dst))
+		key.vip = from_ipv4(0);
 	return bpf_map_lookup_elem(&service_index, &key);
+}
+
+/*
+ * The number in services of the service that a packet is for, or SERVICE_NONE
+ * (ip_vs_ctl.c: ip_vs_service_find()). A function of its own for its keys'
+ * place on the stack.
+ */
+__noinline __u32 find_service(const struct flow *flow)
+{
+	struct service_key key = {};
+	__u32 *service;
+
+	if (!flow)
+		return SERVICE_NONE;
+	service = find_marked_service(flow);
+	if (service)
+		return *service;
+	key.vip = flow->dst;
+	key.port = flow->port.dest;
+	key.proto = flow->proto;
+	service = bpf_map_lookup_elem(&service_index, &key);
+	return service ? *service : SERVICE_NONE;
 }
 
 #endif

@@ -103,13 +103,58 @@ enum verdict {
 	VERDICT_COUNT,
 };
 
+/* Of a firewall mark's service: the mark, and the family's unspecified address. */
 struct service_key {
 	union addr vip;
 	__be16 port;
 	__u8 proto;
-	__u8 pad[5];
+	__u8 pad;
+	__u32 mark;
 };
 _Static_assert(sizeof(struct service_key) == 24, "service_key has holes");
+
+/* A network of VIPs, for the longest prefix to be found. */
+struct mark_key {
+	__u32 prefix; /* bits that count of all below */
+	__u8 proto;
+	__u8 family; /* AF_INET or AF_INET6 */
+	__u8 pad[2];
+	union addr vip;
+};
+_Static_assert(sizeof(struct mark_key) == 24, "mark_key has holes");
+
+#define MARK_KEY_BITS 160 /* of a whole address */
+
+/* Where a network's steps are, by port. */
+struct mark_list {
+	__u32 first; /* index in mark_steps */
+	__u32 count; /* at least one; the first is at port 0 */
+};
+
+/* From this port on, packets have this mark; 0 is none. */
+struct mark_step {
+	__u32 port;
+	__u32 mark;
+};
+
+enum mark_use {
+	MARK_FREE,
+	MARK_CONFIGURED,
+	MARK_DELETED, /* connections that came by it may live on: its VIPs stay in the filter */
+};
+
+/* A rule as the user gave it, for the director alone. */
+struct mark_rule {
+	union addr vip;
+	__u8 bits;  /* of the prefix, of an IPv4 network 32 at most */
+	__u8 proto; /* 0: each that services have */
+	__u16 first_port;
+	__u16 last_port;
+	__u16 pad;
+	__u32 mark;
+	enum mark_use use;
+};
+_Static_assert(sizeof(struct mark_rule) == 32, "mark_rule has holes");
 
 /* The kernel's IP_VS_SVC_F_*, those that the datapath minds. */
 enum service_flags {
@@ -393,8 +438,8 @@ _Static_assert(sizeof(struct switches) == 24, "switches has holes");
 /* What the director sets while packets flow. */
 struct director_settings {
 	/*
-	 * One bit for each hashed address: of VIPs that have services or
-	 * connections, and of NAT's real servers. Whatever hits neither is
+	 * One bit for each hashed address: of VIPs that have services, mark rules
+	 * or connections, and of NAT's real servers. Whatever hits neither is
 	 * none of ours and costs no lookup.
 	 */
 	__u64 vips[FILTER_WORDS];
@@ -403,6 +448,7 @@ struct director_settings {
 	struct timeout_set timeouts[TIMEOUT_SETS]; /* the first is that of --set */
 	struct switches switches;
 	__u32 lblcr_expiration; /* of a destination in a set, in ticks */
+	__u32 mark_rules;	/* how many there are */
 	__u16 epoch;		/* bumped by any route or neighbour change, never 0 */
 	__u16 pad;
 };

@@ -27,7 +27,6 @@ import (
 // recording may differ if it met one. A reason that no recording meets must be
 // taken off the list.
 var notBuilt = []string{
-	"services of firewall marks (-f) are not built yet",
 	"SCTP services are not built yet",
 	"IPv6 services are not built yet",
 	"IPv6 real servers are not built yet",

@@ -79,6 +79,23 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
+func TestBadMarkRules(t *testing.T) {
+	d := &director{}
+	path := serve(t, d)
+	for _, body := range []string{
+		"", "{}", `[{"vip":"nowhere"}]`, `[{"vip":"192.0.2.1/32","ports":"90-80","mark":1}]`, `[{"vip":"192.0.2.1/32","protocol":"icmp","mark":1}]`,
+		`[{"vip":"192.0.2.1/32","mark":-1}]`, `[{"vip":"192.0.2.1/32","mark":1,"color":"red"}]`,
+	} {
+		status, answer := post(t, path, "/v1/marks", body)
+		if status != http.StatusBadRequest || !strings.Contains(answer, `"error":"read mark rules: `) {
+			t.Errorf("%s: %d %s", body, status, answer)
+		}
+	}
+	if rules := d.marks.All(); len(rules) > 0 {
+		t.Errorf("added %v", rules)
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	path := serve(t, &director{})
 	for target, want := range map[string]int{

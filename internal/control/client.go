@@ -194,6 +194,11 @@ func (c *Client) get(path string, value any) error {
 		return fmt.Errorf("ask director: %w", err)
 	}
 	defer response.Body.Close()
+	return readAnswer(response, value)
+}
+
+// readAnswer reads a value, or the refusal that came instead.
+func readAnswer(response *http.Response, value any) error {
 	answer := json.NewDecoder(response.Body)
 	if response.StatusCode == http.StatusOK {
 		if err := answer.Decode(value); err != nil {

@@ -34,6 +34,7 @@ type director struct {
 
 	timeouts ipvs.Timeouts
 	set      []string
+	marks    ipvs.MarkRules
 }
 
 func (d *director) Apply(changes ...ipvs.Change) (int, error) {
@@ -90,6 +91,19 @@ func (d *director) Set(name, value string) error {
 	}
 	d.set = append(d.set, name, value)
 	return nil
+}
+
+func (d *director) MarkRules() ([]ipvs.MarkRule, error) {
+	return d.marks.All(), nil
+}
+
+func (d *director) AddMarkRules(rules ...ipvs.MarkRule) error {
+	_, err := d.marks.Add(rules...)
+	return err
+}
+
+func (d *director) DeleteMarkRules(rules ...ipvs.MarkRule) (int, error) {
+	return len(d.marks.Delete(rules...)), nil
 }
 
 func (d *director) Status() (control.Status, error) {
@@ -296,5 +310,27 @@ func TestConnsCut(t *testing.T) {
 	body = line + `{"end":true}`
 	if err := c.Conns(func(ipvs.Conn) error { return nil }); err != nil {
 		t.Errorf("a whole list: %v", err)
+	}
+}
+
+func TestMarkRules(t *testing.T) {
+	client := dial(t, serve(t, &director{}))
+	vip := netip.MustParsePrefix("192.0.2.0/24")
+	web := ipvs.MarkRule{VIP: vip, Protocol: ipvs.TCP, Ports: ipvs.PortRange{First: 80, Last: 443}, Mark: 1}
+	rest := ipvs.MarkRule{VIP: netip.MustParsePrefix("2001:db8::1/128"), Ports: ipvs.AllPorts, Mark: 0xffffffff}
+	if err := client.AddMarkRules(web, rest); err != nil {
+		t.Fatal(err)
+	}
+	other := web
+	other.Mark = 2
+	if err := client.AddMarkRules(other); err == nil || err.Error() != "rule --vip 192.0.2.0/24 --proto tcp --ports 80-443 --mark 2 contradicts --vip 192.0.2.0/24 --proto tcp --ports 80-443 --mark 1: delete that one first" {
+		t.Errorf("a contradiction: %v", err)
+	}
+	rules, err := client.MarkRules()
+	if diff := cmp.Diff([]ipvs.MarkRule{web, rest}, rules, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" || err != nil {
+		t.Errorf("rules (-want +got), %v:\n%s", err, diff)
+	}
+	if n, err := client.DeleteMarkRules(other, other); n != 1 || err != nil {
+		t.Errorf("deleted %d, %v; want 1", n, err)
 	}
 }

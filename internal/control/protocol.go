@@ -31,6 +31,9 @@ type Director interface {
 	SetTimeouts(ipvs.Timeouts) error // zero leaves one as it is
 	Settings() ([]ipvs.Setting, error)
 	Set(name, value string) error
+	MarkRules() ([]ipvs.MarkRule, error)
+	AddMarkRules(rules ...ipvs.MarkRule) error                       // all or none
+	DeleteMarkRules(rules ...ipvs.MarkRule) (deleted int, err error) // whatever their mark
 	Status() (Status, error)
 }
 
@@ -86,6 +89,11 @@ type refusal struct {
 	Errno syscall.Errno `json:"errno"`
 	Text  string        `json:"text"`
 	Why   string        `json:"why,omitempty"`
+}
+
+// deletion is the answer to the deletion of mark rules.
+type deletion struct {
+	Deleted int `json:"deleted"`
 }
 
 // last ends a stream of connections, so that a cut one is noticed.

@@ -102,6 +102,12 @@ func handler(d Director) http.Handler {
 		answer(w, settings, err)
 	})
 	mux.HandleFunc("PUT /v1/settings", func(w http.ResponseWriter, r *http.Request) { serveSet(w, r, d) })
+	mux.HandleFunc("GET /v1/marks", func(w http.ResponseWriter, r *http.Request) {
+		rules, err := d.MarkRules()
+		answer(w, rules, err)
+	})
+	mux.HandleFunc("POST /v1/marks", func(w http.ResponseWriter, r *http.Request) { serveAddMarkRules(w, r, d) })
+	mux.HandleFunc("DELETE /v1/marks", func(w http.ResponseWriter, r *http.Request) { serveDeleteMarkRules(w, r, d) })
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		status, err := d.Status()
 		answer(w, status, err)

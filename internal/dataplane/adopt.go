@@ -29,7 +29,7 @@ func (d *Dataplane) adopt() error {
 		}
 	}
 	d.startEstimating()
-	return nil
+	return d.adoptMarks()
 }
 
 func (d *Dataplane) adoptServices() []*service {
@@ -43,7 +43,7 @@ func (d *Dataplane) adoptServices() []*service {
 		s := &service{index: uint32(i), key: fromServiceKey(entry.Key)}
 		s.deleted = entry.Use == directorServiceUseSERVICE_DELETED
 		services[i] = s
-		d.vips.add(s.key.VIP.Addr())
+		d.vips.addService(s.key)
 	}
 	return services
 }

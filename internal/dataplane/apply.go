@@ -42,6 +42,7 @@ type destination struct {
 func (d *Dataplane) Apply(c ipvs.Change) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	c.Service.Key = c.Service.Key.Canonical()
 	if err := d.check(c); err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ func (d *Dataplane) addService(config ipvs.Service) error {
 	if err := d.enter(s); err != nil {
 		return err
 	}
-	d.vips.add(s.key.VIP.Addr())
+	d.vips.addService(s.key)
 	return nil
 }
 
@@ -185,7 +186,7 @@ func (d *Dataplane) forget(s *service) {
 	}
 	d.services.at[s.index] = directorService{}
 	d.freeServices = append(d.freeServices, s.index)
-	d.vips.remove(s.key.VIP.Addr())
+	d.vips.removeService(s.key)
 }
 
 func (d *Dataplane) addDestination(s *service, config ipvs.Destination) {

@@ -52,6 +52,8 @@ type Dataplane struct {
 	bases      memory[directorStats]
 	carries    memory[directorStats]
 	timeouts   memory[directorTimeoutSetting]
+	markRules  memory[directorMarkRule]
+	markSteps  memory[directorMarkStep]
 	buckets    memory[directorBucket]
 	settingMem memory[directorDirectorSettings]
 
@@ -66,6 +68,7 @@ type Dataplane struct {
 	regions      regions // of slots
 	tableRegions regions // of tables
 	vips, rips   filter
+	marks        marks
 	aged         uint32           // the bucket at which ageing goes on
 	sysctls      map[string]int32 // those that were set
 	orphans      bool             // connections of removed destinations are to end
@@ -185,6 +188,12 @@ func (d *Dataplane) mapAll(settings *ebpf.Map) (err error) {
 	if d.timeouts, err = mapMemory[directorTimeoutSetting](d.maps.Timeouts, d.maps.Timeouts.MaxEntries()); err != nil {
 		return err
 	}
+	if d.markRules, err = mapMemory[directorMarkRule](d.maps.MarkRules, d.maps.MarkRules.MaxEntries()); err != nil {
+		return err
+	}
+	if d.markSteps, err = mapMemory[directorMarkStep](d.maps.MarkSteps, d.maps.MarkSteps.MaxEntries()); err != nil {
+		return err
+	}
 	if d.buckets, err = mapMemory[directorBucket](d.maps.Conns, d.maps.Conns.MaxEntries()); err != nil {
 		return err
 	}
@@ -199,7 +208,7 @@ func (d *Dataplane) Close() error {
 		errs = append(errs, a.link.Close())
 	}
 	errs = append(errs, d.services.unmap(), d.lists.unmap(), d.slots.unmap(), d.tables.unmap(), d.dests.unmap(), d.loads.unmap(),
-		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.buckets.unmap(), d.settingMem.unmap(),
+		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.markRules.unmap(), d.markSteps.unmap(), d.buckets.unmap(), d.settingMem.unmap(),
 		d.maps.Close(), d.program.Close(), d.sender.Close())
 	return errors.Join(errs...)
 }

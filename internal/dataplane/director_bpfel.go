@@ -144,8 +144,10 @@ type directorDirectorSettings struct {
 		Pad                     [3]uint8
 	}
 	LblcrExpiration uint32
+	MarkRules       uint32
 	Epoch           uint16
 	Pad             uint16
+	_               [4]byte
 }
 
 type directorEngine uint8
@@ -205,6 +207,47 @@ type directorList struct {
 	TableRoom uint32
 }
 
+type directorMarkKey struct {
+	_      structs.HostLayout
+	Prefix uint32
+	Proto  uint8
+	Family uint8
+	Pad    [2]uint8
+	Vip    directorAddr
+}
+
+type directorMarkList struct {
+	_     structs.HostLayout
+	First uint32
+	Count uint32
+}
+
+type directorMarkRule struct {
+	_         structs.HostLayout
+	Vip       directorAddr
+	Bits      uint8
+	Proto     uint8
+	FirstPort uint16
+	LastPort  uint16
+	Pad       uint16
+	Mark      uint32
+	Use       directorMarkUse
+}
+
+type directorMarkStep struct {
+	_    structs.HostLayout
+	Port uint32
+	Mark uint32
+}
+
+type directorMarkUse uint32
+
+const (
+	directorMarkUseMARK_FREE       directorMarkUse = 0
+	directorMarkUseMARK_CONFIGURED directorMarkUse = 1
+	directorMarkUseMARK_DELETED    directorMarkUse = 2
+)
+
 type directorRemoval uint8
 
 const (
@@ -260,7 +303,8 @@ type directorServiceKey struct {
 	Vip   directorAddr
 	Port  uint16
 	Proto uint8
-	Pad   [5]uint8
+	Pad   uint8
+	Mark  uint32
 }
 
 type directorServiceUse uint32
@@ -397,6 +441,9 @@ const (
 	directorMapDestStats      = "dest_stats"
 	directorMapDests          = "dests"
 	directorMapLists          = "lists"
+	directorMapMarkLists      = "mark_lists"
+	directorMapMarkRules      = "mark_rules"
+	directorMapMarkSteps      = "mark_steps"
 	directorMapPorts          = "ports"
 	directorMapScratches      = "scratches"
 	directorMapServiceCarries = "service_carries"
@@ -478,6 +525,9 @@ type directorMapSpecs struct {
 	DestStats      *ebpf.MapSpec `ebpf:"dest_stats"`
 	Dests          *ebpf.MapSpec `ebpf:"dests"`
 	Lists          *ebpf.MapSpec `ebpf:"lists"`
+	MarkLists      *ebpf.MapSpec `ebpf:"mark_lists"`
+	MarkRules      *ebpf.MapSpec `ebpf:"mark_rules"`
+	MarkSteps      *ebpf.MapSpec `ebpf:"mark_steps"`
 	Ports          *ebpf.MapSpec `ebpf:"ports"`
 	Scratches      *ebpf.MapSpec `ebpf:"scratches"`
 	ServiceCarries *ebpf.MapSpec `ebpf:"service_carries"`
@@ -529,6 +579,9 @@ type directorMaps struct {
 	DestStats      *ebpf.Map `ebpf:"dest_stats"`
 	Dests          *ebpf.Map `ebpf:"dests"`
 	Lists          *ebpf.Map `ebpf:"lists"`
+	MarkLists      *ebpf.Map `ebpf:"mark_lists"`
+	MarkRules      *ebpf.Map `ebpf:"mark_rules"`
+	MarkSteps      *ebpf.Map `ebpf:"mark_steps"`
 	Ports          *ebpf.Map `ebpf:"ports"`
 	Scratches      *ebpf.Map `ebpf:"scratches"`
 	ServiceCarries *ebpf.Map `ebpf:"service_carries"`
@@ -550,6 +603,9 @@ func (m *directorMaps) Close() error {
 		m.DestStats,
 		m.Dests,
 		m.Lists,
+		m.MarkLists,
+		m.MarkRules,
+		m.MarkSteps,
 		m.Ports,
 		m.Scratches,
 		m.ServiceCarries,

@@ -31,6 +31,7 @@ type exchange struct {
 	Seconds int    // of a sleep
 	Name    string // of a sysctl between packets
 	Value   any    // of the sysctl
+	Text    string // of a note
 	In      *struct{ Side, Hex string }
 	Out     []struct {
 		Side   string

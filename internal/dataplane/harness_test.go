@@ -139,6 +139,13 @@ func (d *Dataplane) reset(t *testing.T) {
 	if err := d.SetInterfaces(nil); err != nil {
 		t.Fatal(err)
 	}
+	for key := range d.marks.lists {
+		if err := d.maps.MarkLists.Delete(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clear(d.markRules.at)
+	clear(d.markSteps.at)
 	clear(d.services.at)
 	clear(d.lists.at)
 	clear(d.slots.at)
@@ -178,6 +185,7 @@ func (d *Dataplane) relearn(t *testing.T) {
 	d.byRIP, d.hops = make(map[netip.Addr][]*destination), make(map[netip.Addr]NextHop)
 	d.freeServices, d.freeDests, d.regions, d.tableRegions, d.aged = nil, nil, regions{}, regions{}, 0
 	d.orphans = false
+	d.marks = marks{}
 	d.vips, d.rips = filter{words: d.settings.Vips[:]}, filter{words: d.settings.Rips[:]}
 	if err := d.adopt(); err != nil {
 		t.Fatal(err)

@@ -211,6 +211,7 @@ func layoutOf(spec *ebpf.CollectionSpec) [32]byte {
 		text = fmt.Appendf(text, "%s %s %d %d %d\n", name, m.Type, m.KeySize, m.ValueSize, m.Flags)
 	}
 	for _, value := range []any{
+		directorMarkKey{}, directorMarkList{}, directorMarkStep{}, directorMarkRule{},
 		directorServiceKey{}, directorService{}, directorList{}, directorSlot{}, directorTableLine{}, directorCacheKey{}, directorCacheEntry{}, directorDest{},
 		directorDestLoad{}, directorStats{}, directorTimeoutSetting{}, directorSysctlKey{}, directorConn{}, directorBucket{},
 	} {

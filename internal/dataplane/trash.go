@@ -86,6 +86,9 @@ func (d *Dataplane) Reap(now time.Time) error {
 			d.free(dest)
 		}
 	}
+	if now.Sub(d.marks.reaped) >= reapMarksInterval {
+		d.reapMarks(now)
+	}
 	return d.forgetCached(gone)
 }
 

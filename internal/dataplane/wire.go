@@ -7,6 +7,8 @@ import (
 	"math/bits"
 	"net/netip"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
@@ -35,11 +37,52 @@ func toServiceKey(k ipvs.Key) directorServiceKey {
 		Vip:   toAddr(k.VIP.Addr()),
 		Port:  networkOrder(k.VIP.Port()),
 		Proto: uint8(k.Protocol),
+		Mark:  k.Mark,
 	}
 }
 
 func fromServiceKey(k directorServiceKey) ipvs.Key {
-	return ipvs.Key{Protocol: ipvs.Protocol(k.Proto), VIP: fromAddrPort(k.Vip, k.Port)}
+	return ipvs.Key{Protocol: ipvs.Protocol(k.Proto), VIP: fromAddrPort(k.Vip, k.Port), Mark: k.Mark}
+}
+
+func toMarkKey(vip netip.Prefix, protocol ipvs.Protocol) directorMarkKey {
+	key := directorMarkKey{
+		Prefix: uint32(markKeyBits - vip.Addr().BitLen() + vip.Bits()),
+		Proto:  uint8(protocol),
+		Family: unix.AF_INET6,
+		Vip:    toAddr(vip.Addr()),
+	}
+	if vip.Addr().Is4() {
+		key.Family = unix.AF_INET
+	}
+	return key
+}
+
+// fromMarkKey returns the network of VIPs alone.
+func fromMarkKey(k directorMarkKey) netip.Prefix {
+	vip := fromAddr(k.Vip)
+	return netip.PrefixFrom(vip, int(k.Prefix)-markKeyBits+vip.BitLen())
+}
+
+func toMarkRule(r ipvs.MarkRule, use directorMarkUse) directorMarkRule {
+	return directorMarkRule{
+		Vip:       toAddr(r.VIP.Addr()),
+		Bits:      uint8(r.VIP.Bits()),
+		Proto:     uint8(r.Protocol),
+		FirstPort: r.Ports.First,
+		LastPort:  r.Ports.Last,
+		Mark:      r.Mark,
+		Use:       use,
+	}
+}
+
+func fromMarkRule(r directorMarkRule) ipvs.MarkRule {
+	return ipvs.MarkRule{
+		VIP:      netip.PrefixFrom(fromAddr(r.Vip), int(r.Bits)),
+		Protocol: ipvs.Protocol(r.Proto),
+		Ports:    ipvs.PortRange{First: r.FirstPort, Last: r.LastPort},
+		Mark:     r.Mark,
+	}
 }
 
 func toSysctlKey(name string) (key directorSysctlKey) {
@@ -98,3 +141,6 @@ func filterBit(a netip.Addr) uint32 {
 
 // filterBits is bpf/types.h: FILTER_BITS.
 const filterBits = 16
+
+// markKeyBits is bpf/types.h: MARK_KEY_BITS.
+const markKeyBits = 160

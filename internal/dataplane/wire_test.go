@@ -16,9 +16,26 @@ func TestServiceKeyRoundTrip(t *testing.T) {
 		{Protocol: ipvs.TCP, VIP: netip.MustParseAddrPort("192.0.2.1:80")},
 		{Protocol: ipvs.UDP, VIP: netip.MustParseAddrPort("10.0.0.80:65535")},
 		{Protocol: ipvs.SCTP, VIP: netip.MustParseAddrPort("[2001:db8::1]:256")},
+		ipvs.MarkKey(1, false),
+		ipvs.MarkKey(0xffffffff, true),
 	} {
 		if got := fromServiceKey(toServiceKey(key)); got != key {
 			t.Errorf("%s came back as %s", key, got)
+		}
+	}
+}
+
+func TestMarkRuleRoundTrip(t *testing.T) {
+	for _, r := range []ipvs.MarkRule{
+		{VIP: netip.MustParsePrefix("192.0.2.1/32"), Protocol: ipvs.TCP, Ports: ipvs.PortRange{First: 80, Last: 443}, Mark: 1},
+		{VIP: netip.MustParsePrefix("0.0.0.0/0"), Ports: ipvs.AllPorts, Mark: 0xffffffff},
+		{VIP: netip.MustParsePrefix("2001:db8::/33"), Protocol: ipvs.SCTP, Ports: ipvs.AllPorts, Mark: 7},
+	} {
+		if got := fromMarkRule(toMarkRule(r, directorMarkUseMARK_CONFIGURED)); got != r {
+			t.Errorf("%s came back as %s", r, got)
+		}
+		if got := fromMarkKey(toMarkKey(r.VIP, ipvs.TCP)); got != r.VIP {
+			t.Errorf("%s came back as %s", r.VIP, got)
 		}
 	}
 }

@@ -328,7 +328,7 @@ func (d *Director) Status() (control.Status, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	status.Interfaces = d.ports.list()
-	status.Problems = slices.Concat(d.ports.problems(), d.ways.problems(table), lost(verdicts))
+	status.Problems = slices.Concat(d.ports.problems(), d.ways.problems(table), unmarked(table, d.plane.MarkRules()), lost(verdicts))
 	return status, nil
 }
 

@@ -3,6 +3,7 @@
 package director
 
 import (
+	"fmt"
 	"syscall"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
@@ -29,10 +30,17 @@ func supported(c ipvs.Change) error {
 	return &ipvs.Refusal{Op: c.Op, Errno: syscall.ENOTSUP, Why: missing + " not built yet"}
 }
 
+func supportedMarks(rules []ipvs.MarkRule) error {
+	for _, r := range rules {
+		if r.VIP.Addr().Is6() {
+			return fmt.Errorf("VIP %s: mark rules of IPv6 are not built yet", ipvs.VIPText(r.VIP))
+		}
+	}
+	return nil
+}
+
 func missingInService(s ipvs.Service) string {
 	switch {
-	case s.Mark != 0:
-		return "services of firewall marks (-f) are"
 	case s.Protocol == ipvs.SCTP:
 		return "SCTP services are"
 	case s.IPv6():

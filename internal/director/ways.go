@@ -186,7 +186,7 @@ func (w *ways) problems(table ipvs.Table) []string {
 	checked := make(map[netip.Addr]bool)
 	for _, s := range table.Services {
 		vip := s.VIP.Addr()
-		if checked[vip] {
+		if s.Mark != 0 || checked[vip] {
 			continue
 		}
 		checked[vip] = true

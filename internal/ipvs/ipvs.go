@@ -25,6 +25,9 @@ const (
 	SCTP Protocol = 132
 )
 
+// Protocols are those that services can have.
+var Protocols = [...]Protocol{TCP, UDP, SCTP}
+
 // String returns the name that ipvsadm prints: TCP, UDP, SCTP, and IP for 0,
 // the protocol of a firewall mark's persistence templates.
 func (p Protocol) String() string {

@@ -43,9 +43,9 @@ func MarkKey(mark uint32, ipv6 bool) Key {
 	return Key{Mark: mark, VIP: netip.AddrPortFrom(addr, 0)}
 }
 
-// canonical returns the form of the key that a table's index holds: of a mark's
+// Canonical returns the form of the key that a table's index holds: of a mark's
 // key nothing but the family counts besides the mark.
-func (k Key) canonical() Key {
+func (k Key) Canonical() Key {
 	if k.Mark == 0 {
 		return k
 	}

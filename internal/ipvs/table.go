@@ -34,7 +34,7 @@ func (t *Table) Find(k Key) *Service {
 	if t.index == nil || len(t.index) != len(t.Services) {
 		t.reindex()
 	}
-	i, ok := t.index[k.canonical()]
+	i, ok := t.index[k.Canonical()]
 	if !ok {
 		return nil
 	}
@@ -44,7 +44,7 @@ func (t *Table) Find(k Key) *Service {
 func (t *Table) reindex() {
 	t.index = make(map[Key]int, len(t.Services))
 	for i := range t.Services {
-		t.index[t.Services[i].Key.canonical()] = i
+		t.index[t.Services[i].Key.Canonical()] = i
 	}
 }
 
@@ -107,14 +107,14 @@ func (t *Table) addService(s Service) syscall.Errno {
 	if errno := s.checkMask(); errno != 0 {
 		return errno
 	}
-	s.Key, s.Destinations = s.Key.canonical(), nil
+	s.Key, s.Destinations = s.Key.Canonical(), nil
 	t.Services = append(t.Services, s)
 	t.index[s.Key] = len(t.Services) - 1
 	return 0
 }
 
 func (t *Table) deleteService(k Key) {
-	k = k.canonical()
+	k = k.Canonical()
 	i := t.index[k]
 	t.Services = slices.Delete(t.Services, i, i+1)
 	delete(t.index, k)
