@@ -20,7 +20,8 @@ func newListCommand() *cobra.Command {
 		Use:   "list [-o table|json]",
 		Short: "List services and destinations with all that was observed of them",
 		Long: `List services and destinations with all that was observed of them. The table is
-that of ipvsadm -L -n, which has more ways to show it.`,
+that of ipvsadm -L -n, which has more ways to show it. Behind it stand the commands
+that give services what ipvsadm does not know.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
@@ -30,7 +31,6 @@ that of ipvsadm -L -n, which has more ways to show it.`,
 				if status := runIPVSAdm([]string{"ipvsadm", "-L", "-n"}); status != 0 {
 					return exitStatus(status)
 				}
-				return nil
 			}
 			client, err := dialDirector()
 			if err != nil {
@@ -40,9 +40,10 @@ that of ipvsadm -L -n, which has more ways to show it.`,
 			if err != nil {
 				return err
 			}
-			encoder := json.NewEncoder(cmd.OutOrStdout())
-			encoder.SetIndent("", "  ")
-			return encoder.Encode(services)
+			if output == "table" {
+				return printServiceSettings(cmd.OutOrStdout(), services)
+			}
+			return writeJSON(cmd.OutOrStdout(), services)
 		},
 	}
 	addOutputFlag(cmd, &output)

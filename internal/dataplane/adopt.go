@@ -55,6 +55,7 @@ func (d *Dataplane) adoptList(s *service, listed map[uint32]bool) {
 		Key:       s.key,
 		Scheduler: fromScheduler(entry.Scheduler),
 		Flags:     ipvs.ServiceFlags(entry.Flags),
+		Settings:  d.settingsOf(entry),
 	}
 	for _, slot := range d.slots.at[list.First : list.First+list.Count] {
 		listed[slot.Dest] = true

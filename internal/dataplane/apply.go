@@ -64,6 +64,8 @@ func (d *Dataplane) Apply(c ipvs.Change) error {
 		d.editDestination(d.byKey[c.Service.Key], c.Destination)
 	case ipvs.DeleteDestination:
 		d.deleteDestination(d.byKey[c.Service.Key], c.Destination.RIP)
+	case ipvs.SetService:
+		d.setService(d.byKey[c.Service.Key], c.Service.Settings)
 	case ipvs.Zero:
 		return d.zero(c.Service.Key)
 	}
@@ -77,6 +79,8 @@ func (d *Dataplane) check(c ipvs.Change) error {
 	}
 	full := ""
 	switch c.Op {
+	case ipvs.SetService:
+		return d.checkSettings(c)
 	case ipvs.AddService:
 		if len(d.freeServices) == 0 {
 			full = fmt.Sprintf("no room for more than %d services", len(d.services.at))
@@ -207,6 +211,7 @@ func (d *Dataplane) addDestination(s *service, config ipvs.Destination) {
 	entry.Rip = toAddr(dest.rip.Addr())
 	entry.Port = networkOrder(dest.rip.Port())
 	entry.Service = s.index
+	entry.Timeouts = d.services.at[s.index].Timeouts
 	d.setHop(dest, d.hops[dest.rip.Addr()])
 	d.configure(dest, config)
 	d.addWeight(dest.index, config.Weight)

@@ -110,8 +110,7 @@ const packetsCounted = 7
 // isTurn tells whether an entry is dropped that was silent for a minute: of those
 // of which n packets were seen, every nth (ip_vs_conn.c: todrop_entry).
 func (d *Dataplane) isTurn(entry *directorConn, state directorState, now uint32) bool {
-	timeouts := &d.settings.Timeouts[d.dests.at[entry.Dest].Timeouts]
-	silent := now - (atomic.LoadUint32(&entry.Expires) - timeouts.States[state])
+	silent := now - (atomic.LoadUint32(&entry.Expires) - d.timeoutOf(entry.Dest, state))
 	packets := uint32(entry.Flags >> packetsShift)
 	if d.clock.duration(silent) < time.Minute || packets == 0 || packets >= packetsCounted {
 		return false

@@ -68,9 +68,8 @@ func (d *Dataplane) Timeouts() ipvs.Timeouts {
 func (d *Dataplane) SetTimeouts(t ipvs.Timeouts) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	longest := uint32(math.MaxInt32 / d.clock.hz)
-	if max(t.TCP, t.TCPFin, t.UDP) > longest {
-		return &ipvs.Refusal{Errno: syscall.EINVAL, Why: fmt.Sprintf("a timeout lasts %d seconds at most", longest)}
+	if err := d.checkTimeouts("", t); err != nil {
+		return err
 	}
 	set := func(state directorState, seconds uint32) {
 		if seconds != 0 {
@@ -81,5 +80,13 @@ func (d *Dataplane) SetTimeouts(t ipvs.Timeouts) error {
 	set(directorStateSTATE_FIN_WAIT, t.TCPFin)
 	set(directorStateSTATE_UDP, t.UDP)
 	d.writeTimeouts()
+	return nil
+}
+
+func (d *Dataplane) checkTimeouts(op ipvs.Op, t ipvs.Timeouts) error {
+	longest := uint32(math.MaxInt32 / d.clock.hz)
+	if max(t.TCP, t.TCPFin, t.UDP) > longest {
+		return &ipvs.Refusal{Op: op, Errno: syscall.EINVAL, Why: fmt.Sprintf("a timeout lasts %d seconds at most", longest)}
+	}
 	return nil
 }

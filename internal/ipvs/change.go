@@ -11,7 +11,7 @@ import (
 // Op is what a Change does.
 type Op string
 
-// The operations. Each is one ipvsadm command.
+// The operations. Each but SetService is one ipvsadm command.
 const (
 	AddService        Op = "add-service"
 	EditService       Op = "edit-service"
@@ -20,13 +20,14 @@ const (
 	AddDestination    Op = "add-destination"
 	EditDestination   Op = "edit-destination"
 	DeleteDestination Op = "delete-destination"
-	Zero              Op = "zero" // counters, of one service or, with a zero Key, of all
+	SetService        Op = "set-service" // its Settings, whole
+	Zero              Op = "zero"        // counters, of one service or, with a zero Key, of all
 )
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (o *Op) UnmarshalText(text []byte) error {
 	switch op := Op(text); op {
-	case AddService, EditService, DeleteService, Flush, AddDestination, EditDestination, DeleteDestination, Zero:
+	case AddService, EditService, DeleteService, Flush, AddDestination, EditDestination, DeleteDestination, SetService, Zero:
 		*o = op
 		return nil
 	}
@@ -43,7 +44,8 @@ type Change struct {
 }
 
 // String returns the arguments of ipvsadm that make the change, with numbers for
-// names: "-a -t 192.0.2.1:80 -r 10.0.0.2:80 -m -w 1".
+// names: "-a -t 192.0.2.1:80 -r 10.0.0.2:80 -m -w 1". What ipvsadm has no words
+// for is a command of ours: "lvsx service set -t 192.0.2.1:80 --timeout-tcp 7200".
 func (c Change) String() string {
 	key := c.Service.Key
 	switch c.Op {
@@ -61,6 +63,8 @@ func (c Change) String() string {
 		return fmt.Sprintf("-e %s -r %s%s", key, c.Destination.RIP, c.Destination.options())
 	case DeleteDestination:
 		return fmt.Sprintf("-d %s -r %s", key, c.Destination.RIP)
+	case SetService:
+		return fmt.Sprintf("lvsx service set %s%s", key, c.Service.Settings)
 	case Zero:
 		return strings.TrimSpace("-Z " + key.target())
 	}
@@ -153,10 +157,14 @@ type Refusal struct {
 
 // Error implements error.
 func (r *Refusal) Error() string {
-	if r.Why != "" {
-		return fmt.Sprintf("%s: %s", r.Op, r.Why)
+	why := r.Why
+	if why == "" {
+		why = r.Errno.Error()
 	}
-	return fmt.Sprintf("%s: %s", r.Op, r.Errno)
+	if r.Op == "" {
+		return why
+	}
+	return fmt.Sprintf("%s: %s", r.Op, why)
 }
 
 // Unwrap lets errors.Is find the errno.

@@ -19,6 +19,9 @@ func Diff(have, want Table) []Change {
 		} else if !h.sameOptions(w) {
 			changes = append(changes, Change{Op: EditService, Service: w.bare()})
 		}
+		if h.Settings != w.Settings {
+			changes = append(changes, Change{Op: SetService, Service: Service{Key: w.Key, Settings: w.Settings}})
+		}
 		added, removed := diffDestinations(*h, w)
 		changes = append(changes, added...)
 		removals = append(removals, removed...)
@@ -50,9 +53,9 @@ func diffDestinations(have, want Service) (changes, removals []Change) {
 	return changes, removals
 }
 
-// bare returns the service without its destinations.
+// bare returns the service without its destinations and settings.
 func (s Service) bare() Service {
-	s.Destinations = nil
+	s.Destinations, s.Settings = nil, ServiceSettings{}
 	return s
 }
 

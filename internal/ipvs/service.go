@@ -73,12 +73,13 @@ const (
 // Service is one virtual service and its destinations.
 type Service struct {
 	Key
-	Scheduler    string        `json:"scheduler"`
-	Flags        ServiceFlags  `json:"flags,omitempty"`
-	Timeout      uint32        `json:"timeout,omitempty"`      // of persistence, in seconds; 0 without persistence
-	Netmask      uint32        `json:"netmask,omitempty"`      // of persistence: IPv4 a mask in host order, IPv6 a prefix length; 0 without persistence
-	Engine       string        `json:"engine,omitempty"`       // persistence engine
-	Destinations []Destination `json:"destinations,omitempty"` // the kernel's order: newest first
+	Scheduler    string          `json:"scheduler"`
+	Flags        ServiceFlags    `json:"flags,omitempty"`
+	Timeout      uint32          `json:"timeout,omitempty"`      // of persistence, in seconds; 0 without persistence
+	Netmask      uint32          `json:"netmask,omitempty"`      // of persistence: IPv4 a mask in host order, IPv6 a prefix length; 0 without persistence
+	Engine       string          `json:"engine,omitempty"`       // persistence engine
+	Settings     ServiceSettings `json:"settings,omitzero"`      // changed by SetService alone
+	Destinations []Destination   `json:"destinations,omitempty"` // the kernel's order: newest first
 }
 
 // Masks that keep every client apart.

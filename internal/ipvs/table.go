@@ -84,6 +84,9 @@ func (t *Table) apply(c Change) syscall.Errno {
 		return 0
 	case EditService:
 		return s.edit(c.Service)
+	case SetService:
+		s.Settings = c.Service.Settings
+		return 0
 	case DeleteService:
 		t.deleteService(c.Service.Key)
 		return 0
@@ -107,7 +110,7 @@ func (t *Table) addService(s Service) syscall.Errno {
 	if errno := s.checkMask(); errno != 0 {
 		return errno
 	}
-	s.Key, s.Destinations = s.Key.Canonical(), nil
+	s.Key, s.Destinations, s.Settings = s.Key.Canonical(), nil, ServiceSettings{}
 	t.Services = append(t.Services, s)
 	t.index[s.Key] = len(t.Services) - 1
 	return 0
@@ -142,9 +145,9 @@ func (s Service) checkMask() syscall.Errno {
 	return 0
 }
 
-// edit replaces all options and keeps key and destinations.
+// edit replaces all options and keeps key, destinations and settings.
 func (s *Service) edit(to Service) syscall.Errno {
-	to.Key, to.Destinations = s.Key, s.Destinations
+	to.Key, to.Destinations, to.Settings = s.Key, s.Destinations, s.Settings
 	if errno := to.checkMask(); errno != 0 {
 		return errno
 	}

@@ -85,6 +85,7 @@ func TestApplyRefuses(t *testing.T) {
 		{"add IPv6 with prefix 0", add(ipvs.AddService, badPrefix), syscall.EINVAL},
 		{"edit missing service", add(ipvs.EditService, vip6), syscall.ESRCH},
 		{"delete missing service", add(ipvs.DeleteService, vip6), syscall.ESRCH},
+		{"set missing service", add(ipvs.SetService, vip6), syscall.ESRCH},
 		{"zero missing service", add(ipvs.Zero, vip6), syscall.ESRCH},
 		{"missing service before bad weight", add(ipvs.AddDestination, vip6, dest("10.0.0.1:80", weight)), syscall.ESRCH},
 		{"add destination again", add(ipvs.AddDestination, vip, dest("192.168.1.11:80", fwd(ipvs.Route))), syscall.EEXIST},
@@ -179,6 +180,8 @@ func randomTable(r *rand.Rand) ipvs.Table {
 		if table.Apply(add(ipvs.AddService, s)) != nil {
 			continue
 		}
+		s.Settings.Timeouts.TCP = r.Uint32N(3)
+		_ = table.Apply(add(ipvs.SetService, s)) // it exists
 		for range r.IntN(6) {
 			d := dest(fmt.Sprintf("192.168.1.%d:80", r.IntN(6)+1))
 			d.Weight = r.Int32N(3)
@@ -215,6 +218,21 @@ func TestDiffMakesWant(t *testing.T) {
 		if diff := cmp.Diff(want, fresh, plain); diff != "" {
 			t.Fatalf("from nothing the order must be kept too (-want +got):\n%s", diff)
 		}
+	}
+}
+
+// What ipvsadm does not know it leaves alone, and what is deleted is forgotten.
+func TestSettingsStay(t *testing.T) {
+	table := oneService(t)
+	vip := tcp("10.0.0.80:80")
+	vip.Settings.Timeouts = ipvs.Timeouts{TCP: 7200}
+	apply(t, &table, add(ipvs.SetService, vip), add(ipvs.EditService, tcp("10.0.0.80:80")))
+	if got := table.Find(vip.Key).Settings; got != vip.Settings {
+		t.Errorf("after an edit: %+v", got)
+	}
+	apply(t, &table, add(ipvs.DeleteService, vip), add(ipvs.AddService, vip))
+	if got := table.Find(vip.Key).Settings; got != (ipvs.ServiceSettings{}) {
+		t.Errorf("after deletion: %+v", got)
 	}
 }
 
