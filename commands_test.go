@@ -144,7 +144,7 @@ func lookUpIpvsadm(argv []string) error {
 
 type yes struct{}
 
-func (yes) Apply(changes ...ipvs.Change) (int, error)        { return len(changes), nil }
+func (yes) ApplyEach(...ipvs.Change) (ipvs.Refused, error)   { return nil, nil }
 func (yes) Services() ([]ipvs.ServiceStatus, error)          { return nil, nil }
 func (yes) Service(key ipvs.Key) (ipvs.ServiceStatus, error) { return ipvs.ServiceStatus{}, nil }
 func (yes) Conns(yield func(ipvs.Conn) error) error          { return nil }

@@ -3,7 +3,9 @@
 package control_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/gob"
 	"errors"
 	"io"
 	"io/fs"
@@ -11,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +51,47 @@ func TestBadBodies(t *testing.T) {
 				d.applied = nil
 			}
 		})
+	}
+}
+
+// The same, in the form that many changes have.
+func TestBadGob(t *testing.T) {
+	d := &director{}
+	path := serve(t, d)
+	encode := func(changes ...ipvs.Change) string {
+		var buffer bytes.Buffer
+		if err := gob.NewEncoder(&buffer).Encode(changes); err != nil {
+			t.Fatal(err)
+		}
+		return buffer.String()
+	}
+	flush := ipvs.Change{Op: ipvs.Flush}
+	good := encode(flush)
+	for name, body := range map[string]string{
+		"empty":             "",
+		"JSON":              `[{"op":"flush"}]`,
+		"cut":               good[:len(good)-1],
+		"something behind":  good + "more",
+		"two lists":         good + good,
+		"too large":         encode(slices.Repeat([]ipvs.Change{{Op: ipvs.Flush, Service: ipvs.Service{Scheduler: strings.Repeat("r", 1000)}}}, 5000)...),
+		"unknown operation": encode(flush, ipvs.Change{Op: "explode"}),
+		"unknown protocol":  encode(flush, ipvs.Change{Op: ipvs.AddService, Service: ipvs.Service{Key: ipvs.Key{Protocol: 1}}}),
+		"unknown method":    encode(flush, ipvs.Change{Op: ipvs.AddDestination, Destination: ipvs.Destination{Forwarding: 9}}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, answer := read(t)(httpClient(path).Post("http://director/v1/changes", "application/x-gob", strings.NewReader(body)))
+			if status != http.StatusBadRequest || !strings.Contains(answer, `"error":"`) {
+				t.Errorf("%d %s", status, answer)
+			}
+			if len(d.applied) > 0 {
+				t.Errorf("applied %v", d.applied)
+				d.applied = nil
+			}
+		})
+	}
+	status, answer := read(t)(httpClient(path).Post("http://director/v1/changes", "application/x-gob", strings.NewReader(good)))
+	if status != http.StatusOK || len(d.applied) != 1 {
+		t.Errorf("a good one: %d %s", status, answer)
 	}
 }
 

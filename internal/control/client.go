@@ -54,24 +54,6 @@ func Dial(path string) (*Client, error) {
 	}}}, nil
 }
 
-// Apply makes changes in order and stops at the first that is refused.
-func (c *Client) Apply(changes ...ipvs.Change) (applied int, err error) {
-	body, err := json.Marshal(changes)
-	if err != nil {
-		return 0, fmt.Errorf("write changes: %w", err)
-	}
-	response, err := c.http.Post("http://director/v1/changes", "application/json", bytes.NewReader(body))
-	if err != nil {
-		return 0, fmt.Errorf("ask director: %w", err)
-	}
-	defer response.Body.Close()
-	var r result
-	if err := json.NewDecoder(response.Body).Decode(&r); err != nil {
-		return 0, fmt.Errorf("read director's answer: %w", err)
-	}
-	return r.Applied, r.err()
-}
-
 // Services returns all services with what was observed of them.
 func (c *Client) Services() (services []ipvs.ServiceStatus, err error) {
 	return services, c.get("/v1/services", &services)
@@ -215,14 +197,4 @@ func readRefusal(answer *json.Decoder) error {
 		return fmt.Errorf("read director's answer: %w", err)
 	}
 	return r.err()
-}
-
-func (r result) err() error {
-	switch {
-	case r.Refusal != nil:
-		return &ipvs.Refusal{Op: r.Refusal.Op, Errno: r.Refusal.Errno, Why: r.Refusal.Why}
-	case r.Error != "":
-		return errors.New(r.Error)
-	}
-	return nil
 }

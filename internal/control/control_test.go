@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -161,6 +162,19 @@ func dial(t *testing.T, path string) *control.Client {
 	return c
 }
 
+// Many changes travel in another form, and arrive the same.
+func TestManyChanges(t *testing.T) {
+	d := &director{}
+	c := dial(t, serve(t, d))
+	many := slices.Repeat(changes, 100)
+	if n, err := c.Apply(many...); n != len(many) || err != nil {
+		t.Errorf("Apply = %d, %v", n, err)
+	}
+	if diff := cmp.Diff(many, d.applied, plain); diff != "" {
+		t.Errorf("applied (-want +got):\n%s", diff)
+	}
+}
+
 func TestRoundTrip(t *testing.T) {
 	d := &director{}
 	c := dial(t, serve(t, d))
@@ -226,6 +240,21 @@ func TestRefusals(t *testing.T) {
 	missing := ipvs.Key{Protocol: ipvs.UDP, VIP: key.VIP}
 	if _, err := c.Service(missing); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("Service = %v", err)
+	}
+}
+
+// Each change is tried, whatever became of those before.
+func TestApplyEach(t *testing.T) {
+	d := &director{refuse: &ipvs.Refusal{Errno: syscall.EEXIST, Why: "it is there"}}
+	c := dial(t, serve(t, d))
+	refused, err := c.ApplyEach(changes...)
+	want := ipvs.Refused{1: {Op: changes[1].Op, Errno: syscall.EEXIST, Why: "it is there"}}
+	if diff := cmp.Diff(want, refused); diff != "" || err != nil || len(d.applied) != len(changes)-1 {
+		t.Errorf("%v, refused (-want +got):\n%s", err, diff)
+	}
+	d.refuse = errors.New("the disk is gone")
+	if refused, err := c.ApplyEach(changes...); len(refused) != 0 || err == nil || err.Error() != "the disk is gone" {
+		t.Errorf("ApplyEach = %v, %v", refused, err)
 	}
 }
 

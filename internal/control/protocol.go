@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package control is how commands and a running director talk: HTTP with JSON
-// bodies on a unix socket that only root can open. It carries changes,
+// bodies (many changes at once may be gob, too) on a unix socket that only root can open. It carries changes,
 // services, connections and status, and decides nothing.
 package control
 
 import (
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
@@ -73,22 +72,6 @@ type Verdict struct {
 type setting struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
-}
-
-// result is the answer to changes, new timeouts and settings, and any other answer
-// that is a refusal.
-type result struct {
-	Applied int      `json:"applied"`
-	Refusal *refusal `json:"refusal,omitempty"`
-	Error   string   `json:"error,omitempty"` // what is no refusal, but a failure
-}
-
-// refusal is ipvs.Refusal on the wire.
-type refusal struct {
-	Op    ipvs.Op       `json:"op,omitempty"`
-	Errno syscall.Errno `json:"errno"`
-	Text  string        `json:"text"`
-	Why   string        `json:"why,omitempty"`
 }
 
 // deletion is the answer to the deletion of mark rules.

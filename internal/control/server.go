@@ -115,16 +115,6 @@ func handler(d Director) http.Handler {
 	return mux
 }
 
-func serveChanges(w http.ResponseWriter, r *http.Request, d Director) {
-	var changes []ipvs.Change
-	if err := readBody(w, r, &changes); err != nil {
-		reject(w, fmt.Errorf("read changes: %w", err))
-		return
-	}
-	applied, err := d.Apply(changes...)
-	respond(w, http.StatusOK, toResult(applied, err))
-}
-
 // readBody reads one JSON value that takes the whole body.
 func readBody(w http.ResponseWriter, r *http.Request, value any) error {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
@@ -243,16 +233,4 @@ func respond(w http.ResponseWriter, status int, value any) {
 	w.WriteHeader(status)
 	// A client that is gone cannot be told.
 	_ = json.NewEncoder(w).Encode(value)
-}
-
-func toResult(applied int, err error) result {
-	r := result{Applied: applied}
-	var refused *ipvs.Refusal
-	switch {
-	case errors.As(err, &refused):
-		r.Refusal = &refusal{Op: refused.Op, Errno: refused.Errno, Text: refused.Errno.Error(), Why: refused.Why}
-	case err != nil:
-		r.Error = err.Error()
-	}
-	return r
 }

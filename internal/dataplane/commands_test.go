@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/lvsx/lvsx/internal/ipvs"
 	"github.com/lvsx/lvsx/internal/ipvsadm"
 )
 
@@ -60,6 +61,11 @@ func TestCommandRecordings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// ApplyEach is what ipvsadm needs of a director.
+func (b *bench) ApplyEach(changes ...ipvs.Change) (ipvs.Refused, error) {
+	return ipvs.ApplyEach(changes, b.Apply)
 }
 
 func (b *bench) command(argv []string, stdin string) said {

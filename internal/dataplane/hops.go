@@ -46,6 +46,16 @@ func (d *Dataplane) SetNextHop(rip netip.Addr, hop NextHop) {
 	}
 }
 
+// RemindNextHop tells a way that was told before, in case that nothing of the real
+// server was remembered since.
+func (d *Dataplane) RemindNextHop(rip netip.Addr, hop NextHop) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, remembered := d.hops[rip]; !remembered {
+		d.hops[rip] = hop
+	}
+}
+
 func (d *Dataplane) setHop(dest *destination, hop NextHop) {
 	entry := &d.dests.at[dest.index]
 	flags := entry.Flags &^ (directorDestFlagsDEST_LOCAL | directorDestFlagsDEST_NO_ROUTE)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -44,6 +45,8 @@ type Director struct {
 	mu    sync.Mutex // guards what follows and serialises changes with the network's
 	ports ports
 	ways  ways
+
+	crowd chan struct{} // tells that real servers are in the queue of ways
 }
 
 // Run is the director, from its start until the context ends. It fails with
@@ -61,10 +64,11 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	defer unlock()
-	d := &Director{options: options, started: time.Now(), stateDir: stateDir}
+	d := &Director{options: options, started: time.Now(), stateDir: stateDir, crowd: make(chan struct{}, 1)}
 	if err := d.open(); err != nil {
 		return err
 	}
+	defer d.ways.routing.Close()
 	server, err := control.Listen(control.SocketPath(stateDir), d)
 	if err != nil {
 		return errors.Join(err, d.abandon())
@@ -100,7 +104,9 @@ func (d *Director) open() error {
 	if err != nil {
 		return err
 	}
-	d.ways.init(d.plane)
+	if err := d.ways.init(d.plane); err != nil {
+		return errors.Join(err, d.abandon())
+	}
 	if err := d.attach(); err != nil {
 		return errors.Join(err, d.abandon())
 	}
@@ -129,6 +135,7 @@ func (d *Director) serve(ctx context.Context, server *control.Server) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return server.Run(ctx) })
 	tasks.Go(func() error { return host.Watch(ctx, func() { d.keepUp(ctx) }) })
+	tasks.Go(func() error { return d.findCrowds(ctx) })
 	tasks.Go(func() error { return every(ctx, dataplane.AgeInterval, d.plane.Age) })
 	tasks.Go(func() error { return every(ctx, dataplane.EstimateInterval, d.plane.Estimate) })
 	tasks.Go(func() error { return every(ctx, dataplane.DefendInterval, d.plane.Defend) })
@@ -172,8 +179,36 @@ func (d *Director) refresh() {
 		return
 	}
 	d.ports.update(links)
-	d.ways.update(links)
+	d.resolve(d.ways.look(links))
 	d.plane.ForgetClientHops()
+}
+
+// resolve finds the ways to real servers. It lets commands pass in between, and
+// is called and returns with the lock.
+func (d *Director) resolve(rips []netip.Addr) {
+	const atOnce = 64
+	seen := make(neighbours)
+	for some := range slices.Chunk(rips, atOnce) {
+		d.ways.update(some, seen)
+		d.mu.Unlock()
+		d.mu.Lock()
+	}
+}
+
+// findCrowds finds the ways to real servers that came many at a time.
+func (d *Director) findCrowds(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.crowd:
+		}
+		d.mu.Lock()
+		rips := d.ways.queue
+		d.ways.queue = nil
+		d.resolve(rips)
+		d.mu.Unlock()
+	}
 }
 
 // housekeep does what is due once a second.
@@ -214,13 +249,17 @@ func (d *Director) remove() error {
 	return errors.Join(err, removeFiles(d.stateDir), host.UnmountBPFFSIfOurs(), host.RemoveStateDir())
 }
 
-// Apply makes changes in order and stops at the first that is refused. A few
-// are logged one by one, a restored table as a number.
+// few changes are logged one by one, a restored table as a number.
+const few = 10
+
+// Apply makes changes in order and stops at the first that is refused.
 func (d *Director) Apply(changes ...ipvs.Change) (applied int, err error) {
-	const few = 10
+	if len(changes) > few {
+		defer d.callForCrowd()
+	}
 	seen := make(neighbours)
 	for i, c := range changes {
-		if err := d.apply(c, len(changes) == 1, seen); err != nil {
+		if err := d.apply(c, len(changes), seen); err != nil {
 			d.options.Log.Info("refused", "change", c.String(), "applied", i, "error", err)
 			return i, err
 		}
@@ -234,12 +273,20 @@ func (d *Director) Apply(changes ...ipvs.Change) (applied int, err error) {
 	return len(changes), nil
 }
 
-func (d *Director) apply(c ipvs.Change, alone bool, seen neighbours) error {
+func (d *Director) callForCrowd() {
+	select {
+	case d.crowd <- struct{}{}:
+	default: // it is called for already
+	}
+}
+
+// apply makes one of so many changes.
+func (d *Director) apply(c ipvs.Change, changes int, seen neighbours) error {
 	if err := supported(c); err != nil {
 		return err
 	}
 	if c.Op == ipvs.AddDestination {
-		if err := d.prepare(c, alone, seen); err != nil {
+		if err := d.prepare(c, changes, seen); err != nil {
 			return err
 		}
 	}
@@ -249,7 +296,7 @@ func (d *Director) apply(c ipvs.Change, alone bool, seen neighbours) error {
 // prepare looks at where a new destination is before it is added. The kernel
 // refuses this host's broadcast addresses, but only after all else was found
 // good (ip_vs_ctl.c: ip_vs_new_dest).
-func (d *Director) prepare(c ipvs.Change, alone bool, seen neighbours) error {
+func (d *Director) prepare(c ipvs.Change, changes int, seen neighbours) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	rip := c.Destination.RIP.Addr()
@@ -260,7 +307,7 @@ func (d *Director) prepare(c ipvs.Change, alone bool, seen neighbours) error {
 		}
 		return &ipvs.Refusal{Op: c.Op, Errno: syscall.EINVAL}
 	}
-	d.ways.find(rip, alone, seen)
+	d.ways.find(rip, changes, seen)
 	return nil
 }
 

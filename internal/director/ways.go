@@ -5,6 +5,7 @@ package director
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"reflect"
@@ -21,12 +22,14 @@ import (
 // ways are the next hops to real servers, resolved ahead so that no packet
 // pays for it.
 type ways struct {
-	plane *dataplane.Dataplane
-	links []host.Link
-	nets  []netip.Prefix // of this host's addresses
-	known map[netip.Addr]way
-	asked time.Time // when all neighbours were asked last
-	reset time.Time // when what paths can carry was forgotten last
+	plane   *dataplane.Dataplane
+	routing *host.Routing
+	links   []host.Link
+	nets    []netip.Prefix // of this host's addresses
+	known   map[netip.Addr]way
+	queue   []netip.Addr // real servers that came in a crowd and were not looked at yet
+	asked   time.Time    // when all neighbours were asked last
+	reset   time.Time    // when what paths can carry was forgotten last
 }
 
 // neighbours are the MAC addresses known on links, each link's as they were
@@ -50,23 +53,30 @@ const (
 	forgetInterval = 10 * time.Minute
 )
 
-func (w *ways) init(plane *dataplane.Dataplane) {
+func (w *ways) init(plane *dataplane.Dataplane) (err error) {
 	w.plane, w.known, w.reset = plane, make(map[netip.Addr]way), time.Now()
+	w.routing, err = host.OpenRouting()
+	return err
 }
 
-// update resolves all real servers anew and tells the datapath what changed.
-func (w *ways) update(links []host.Link) {
+// look takes the machine's interfaces as they are now, and forgets real servers
+// that are gone. It returns those that are to be resolved anew.
+func (w *ways) look(links []host.Link) []netip.Addr {
 	w.links = links
 	if nets, err := host.AllAddresses(); err == nil {
 		w.nets = nets
 	}
-	seen := make(neighbours)
 	rips := w.plane.RealServers()
-	for rip := range w.known {
-		if !slices.Contains(rips, rip) {
-			delete(w.known, rip)
-		}
+	there := make(map[netip.Addr]bool, len(rips))
+	for _, rip := range rips {
+		there[rip] = true
 	}
+	maps.DeleteFunc(w.known, func(rip netip.Addr, _ way) bool { return !there[rip] })
+	return rips
+}
+
+// update resolves real servers and tells the datapath what changed.
+func (w *ways) update(rips []netip.Addr, seen neighbours) {
 	for _, rip := range rips {
 		w.set(rip, w.resolve(rip, seen))
 	}
@@ -93,7 +103,7 @@ func (w *ways) set(rip netip.Addr, found way) {
 // resolve asks routing and the neighbour table, and has the kernel ask for a
 // neighbour that it does not know.
 func (w *ways) resolve(rip netip.Addr, seen neighbours) way {
-	path, err := host.PathTo(rip)
+	path, err := w.routing.PathTo(rip)
 	i := slices.IndexFunc(w.links, func(l host.Link) bool { return l.Index == path.Link })
 	switch {
 	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), err == nil && i < 0:
@@ -113,26 +123,33 @@ func (w *ways) resolve(rip netip.Addr, seen neighbours) way {
 	}
 	if seen[link.Index] == nil {
 		// Unreadable is as unknown: asked for below, and again in a second.
-		seen[link.Index], _ = host.Neighbours(link.Index)
+		seen[link.Index], _ = w.routing.Neighbours(link.Index)
 	}
 	found.hop.Neighbour = seen[link.Index][found.neighbour]
-	if found.hop.Neighbour == nil {
-		_ = host.AskNeighbour(link.Index, found.neighbour)
+	if found.hop.Neighbour == nil && !reflect.DeepEqual(found, w.known[rip]) {
+		// Who was asked already is asked again in a second.
+		_ = w.routing.AskNeighbour(link.Index, found.neighbour)
 	}
 	return found
 }
 
-// find resolves a real server that is about to be added. If it is the only one
-// it waits a moment for the neighbour to answer, so that the first packet after
-// the command finds its way.
-func (w *ways) find(rip netip.Addr, patient bool, seen neighbours) {
+// find resolves a real server that is about to be added among so many changes.
+// If it is the only one it waits a moment for the neighbour to answer, so that
+// the first packet after the command finds its way. A crowd waits for nobody:
+// its way is found afterwards.
+func (w *ways) find(rip netip.Addr, changes int, seen neighbours) {
 	if found, known := w.known[rip]; known {
-		w.plane.SetNextHop(rip, found.hop) // the datapath may have forgotten it meanwhile
+		w.plane.RemindNextHop(rip, found.hop)
 		return
 	}
-	if len(w.links) == 0 {
+	switch {
+	case len(w.links) == 0:
+		return
+	case changes > few:
+		w.queue = append(w.queue, rip)
 		return
 	}
+	patient := changes == 1
 	found := w.resolve(rip, seen)
 	for wait := time.Millisecond; patient && w.isWaiting(found) && wait < 200*time.Millisecond; wait *= 2 {
 		time.Sleep(wait)
@@ -159,7 +176,7 @@ func (w *ways) keepAlive(now time.Time) {
 			waiting++
 		}
 		if found.neighbour.IsValid() && (confirm || w.isWaiting(found) && waiting <= maxAsked) {
-			_ = host.AskNeighbour(found.hop.Interface, found.neighbour)
+			_ = w.routing.AskNeighbour(found.hop.Interface, found.neighbour)
 		}
 	}
 	if now.Sub(w.reset) >= forgetInterval {

@@ -50,12 +50,15 @@ func inNetwork(t *testing.T, f func(d *Director)) {
 			return err
 		}
 		d := &Director{plane: plane, options: Options{Log: slog.New(slog.DiscardHandler)}}
-		d.ways.init(plane)
+		if err := d.ways.init(plane); err != nil {
+			return err
+		}
+		defer d.ways.routing.Close()
 		links, err := host.Links()
 		if err != nil {
 			return err
 		}
-		d.ways.update(links)
+		d.ways.look(links)
 		f(d)
 		return plane.Close()
 	})

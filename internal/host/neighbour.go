@@ -17,8 +17,8 @@ const usableStates = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE | 
 
 // Neighbours returns the MAC addresses that the kernel knows of its neighbours
 // on a link.
-func Neighbours(link int) (map[netip.Addr]net.HardwareAddr, error) {
-	list, err := netlink.NeighList(link, netlink.FAMILY_V4)
+func (r *Routing) Neighbours(link int) (map[netip.Addr]net.HardwareAddr, error) {
+	list, err := r.handle.NeighList(link, netlink.FAMILY_V4)
 	if err != nil {
 		return nil, fmt.Errorf("list neighbours: %w", err)
 	}
@@ -34,14 +34,14 @@ func Neighbours(link int) (map[netip.Addr]net.HardwareAddr, error) {
 
 // AskNeighbour makes the kernel find out a neighbour's MAC address, or confirm
 // the one it has if that was not used lately. It does not wait for the answer.
-func AskNeighbour(link int, address netip.Addr) error {
+func (r *Routing) AskNeighbour(link int, address netip.Addr) error {
 	neighbour := &netlink.Neigh{
 		LinkIndex: link,
 		Family:    netlink.FAMILY_V4,
 		Flags:     netlink.NTF_USE,
 		IP:        address.AsSlice(),
 	}
-	if err := netlink.NeighSet(neighbour); err != nil {
+	if err := r.handle.NeighSet(neighbour); err != nil {
 		return fmt.Errorf("ask for neighbour %s: %w", address, err)
 	}
 	return nil

@@ -23,7 +23,32 @@ type Path struct {
 // PathTo asks the kernel's routing for the way to an address. It fails with
 // unix.ENETUNREACH if there is none.
 func PathTo(address netip.Addr) (Path, error) {
-	routes, err := netlink.RouteGet(address.AsSlice())
+	return (&Routing{handle: &netlink.Handle{}}).PathTo(address)
+}
+
+// Routing asks many questions about ways in the network namespace where it was
+// opened, without a new socket for each.
+type Routing struct {
+	handle *netlink.Handle
+}
+
+// OpenRouting opens a socket.
+func OpenRouting() (*Routing, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open routing: %w", err)
+	}
+	return &Routing{handle}, nil
+}
+
+// Close closes the socket.
+func (r *Routing) Close() {
+	r.handle.Close()
+}
+
+// PathTo is the function PathTo.
+func (r *Routing) PathTo(address netip.Addr) (Path, error) {
+	routes, err := r.handle.RouteGet(address.AsSlice())
 	if err != nil {
 		return Path{}, fmt.Errorf("find route to %s: %w", address, err)
 	}

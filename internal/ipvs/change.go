@@ -3,6 +3,7 @@
 package ipvs
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"syscall"
@@ -170,4 +171,32 @@ func (r *Refusal) Error() string {
 // Unwrap lets errors.Is find the errno.
 func (r *Refusal) Unwrap() error {
 	return r.Errno
+}
+
+// Refused are changes that were refused, by their positions among others.
+type Refused map[int]*Refusal
+
+// ApplyEach has all changes made that are accepted. apply makes changes in order
+// and stops at the first that is refused, applied is how many it made. An error
+// that is no refusal ends it: what comes after is not tried.
+func ApplyEach(changes []Change, apply func(...Change) (applied int, err error)) (Refused, error) {
+	var refused Refused
+	for next := 0; next < len(changes); next++ {
+		applied, err := apply(changes[next:]...)
+		if err == nil {
+			break
+		}
+		next += applied
+		var refusal *Refusal
+		if !errors.As(err, &refusal) || applied < 0 || next >= len(changes) {
+			return refused, err
+		}
+		named := *refusal
+		named.Op = changes[next].Op
+		if refused == nil {
+			refused = make(Refused)
+		}
+		refused[next] = &named
+	}
+	return refused, nil
 }

@@ -33,8 +33,12 @@ var (
 	broadcast  = netip.MustParseAddr("10.0.0.255")
 )
 
-func (f *fakeDirector) Apply(changes ...ipvs.Change) (int, error) {
+func (f *fakeDirector) ApplyEach(changes ...ipvs.Change) (ipvs.Refused, error) {
 	f.applies++
+	return ipvs.ApplyEach(changes, f.applyAll)
+}
+
+func (f *fakeDirector) applyAll(changes ...ipvs.Change) (int, error) {
 	for i, c := range changes {
 		if err := f.apply(c); err != nil {
 			return i, err

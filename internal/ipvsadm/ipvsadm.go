@@ -26,9 +26,9 @@ import (
 // *ipvs.Refusal, whose errno chooses the message; where the director sets Why
 // with ENOTSUP, that is the message.
 type Director interface {
-	// Apply makes the changes in order and stops at the first that is refused.
-	// applied is how many were made.
-	Apply(changes ...ipvs.Change) (applied int, err error)
+	// ApplyEach makes all changes that are accepted. After an error, which is no
+	// refusal, the rest is not tried.
+	ApplyEach(changes ...ipvs.Change) (ipvs.Refused, error)
 	Services() ([]ipvs.ServiceStatus, error)
 	Service(ipvs.Key) (ipvs.ServiceStatus, error)
 	Conns(yield func(ipvs.Conn) error) error
@@ -171,7 +171,8 @@ func (s *session) execute(r *request) int {
 		return s.report(s.openErr)
 	}
 	if c, ok := r.change(); ok {
-		return s.apply([]ipvs.Change{c})
+		code, _ := s.applyAll([]ipvs.Change{c})
+		return code
 	}
 	switch r.command {
 	case restore:

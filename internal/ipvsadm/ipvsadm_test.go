@@ -80,7 +80,9 @@ type refusing struct {
 	err error
 }
 
-func (r refusing) Apply(...ipvs.Change) (int, error) { return 0, r.err }
+func (r refusing) ApplyEach(changes ...ipvs.Change) (ipvs.Refused, error) {
+	return ipvs.ApplyEach(changes, func(...ipvs.Change) (int, error) { return 0, r.err })
+}
 
 func TestRefusals(t *testing.T) {
 	for _, tt := range []struct {
@@ -113,8 +115,12 @@ type tableDirector struct {
 	*fakeDirector
 }
 
-func (d tableDirector) Apply(changes ...ipvs.Change) (int, error) {
+func (d tableDirector) ApplyEach(changes ...ipvs.Change) (ipvs.Refused, error) {
 	d.applies++
+	return ipvs.ApplyEach(changes, d.applyAll)
+}
+
+func (d tableDirector) applyAll(changes ...ipvs.Change) (int, error) {
 	for i, c := range changes {
 		if err := d.table.Apply(c); err != nil {
 			return i, err
@@ -155,11 +161,11 @@ type telling struct {
 	changes chan ipvs.Change
 }
 
-func (d telling) Apply(changes ...ipvs.Change) (int, error) {
+func (d telling) ApplyEach(changes ...ipvs.Change) (ipvs.Refused, error) {
 	for _, c := range changes {
 		d.changes <- c
 	}
-	return len(changes), nil
+	return nil, nil
 }
 
 func TestRestoreTakesHandTypedLinesAtOnce(t *testing.T) {

@@ -4,9 +4,10 @@ package ipvsadm
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
@@ -36,9 +37,12 @@ func (s *session) restore() int {
 		// Lines wait for each other only while more are here already: a line
 		// typed by hand takes effect at once.
 		if in.Buffered() == 0 || len(batch.changes) >= largestBatch {
-			if !batch.flush() {
+			if !batch.send() {
 				return batch.code
 			}
+		}
+		if err != nil && !batch.flush() {
+			return batch.code
 		}
 		switch {
 		case err == io.EOF:
@@ -76,46 +80,66 @@ func (s *session) restoreLine(line string, b *batch) (more bool) {
 	return r.command != help && r.command != version && r.command != restore
 }
 
-// batch collects changes for the director.
+// batch collects changes for the director, which makes them while more lines are
+// read.
 type batch struct {
 	session *session
 	changes []ipvs.Change
-	code    int // exit status of the last line
+	made    chan outcome // comes when those sent are made; nil: none are sent
+	code    int          // exit status of the last line
 }
 
-// flush applies the changes. It tells false when the director cannot be reached.
+type outcome struct {
+	code int
+	lost bool
+}
+
+// flush has all changes made, and returns when they are. It tells false when the
+// director cannot be reached.
 func (b *batch) flush() bool {
+	return b.send() && b.wait()
+}
+
+// send has the changes made after those that were sent before.
+func (b *batch) send() bool {
+	if !b.wait() {
+		return false
+	}
 	if len(b.changes) == 0 {
 		return true
 	}
-	var lost bool
-	b.code, lost = b.session.applyAll(b.changes)
-	b.changes = b.changes[:0]
-	return !lost
+	made, changes := make(chan outcome, 1), b.changes
+	go func() {
+		code, lost := b.session.applyAll(changes)
+		made <- outcome{code, lost}
+	}()
+	b.made, b.changes = made, nil
+	return true
 }
 
-// apply makes the changes and returns the exit status of the last.
-func (s *session) apply(changes []ipvs.Change) int {
-	code, _ := s.applyAll(changes)
-	return code
+// wait returns when what was sent is made.
+func (b *batch) wait() bool {
+	if b.made == nil {
+		return true
+	}
+	o := <-b.made
+	b.made, b.code = nil, o.code
+	return !o.lost
 }
 
-// applyAll makes all changes that the director accepts and reports the others.
-// lost tells that an error was no refusal, so that the rest was not tried.
+// applyAll makes all changes that the director accepts, reports the others and
+// returns the exit status of the last. lost tells that an error was no refusal, so
+// that the rest was not tried.
 func (s *session) applyAll(changes []ipvs.Change) (code int, lost bool) {
-	for len(changes) > 0 {
-		applied, err := s.director.Apply(changes...)
-		if err == nil {
-			return 0, false
-		}
-		var refusal *ipvs.Refusal
-		if !errors.As(err, &refusal) || applied < 0 || applied >= len(changes) {
-			return s.report(err), true
-		}
-		named := *refusal
-		named.Op = changes[applied].Op
-		code = s.report(&named)
-		changes = changes[applied+1:]
+	refused, err := s.director.ApplyEach(changes...)
+	for _, i := range slices.Sorted(maps.Keys(refused)) {
+		code = s.report(refused[i])
+	}
+	if err != nil {
+		return s.report(err), true
+	}
+	if refused[len(changes)-1] == nil {
+		return 0, false
 	}
 	return code, false
 }
