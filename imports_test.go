@@ -14,6 +14,7 @@ import (
 const (
 	module   = "github.com/lvsx/lvsx"
 	testOnly = "testenv"
+	model    = "reference" // imported by tests alone, too
 )
 
 // levels is the import order of internal/, from the ground up: a package may
@@ -21,7 +22,7 @@ const (
 // stands below them all.
 const levels = `
 ipvs
-config ipvsadm sched
+config ipvsadm reference sched
 dataplane decap host control
 director realserver doctor lab bench
 `
@@ -77,6 +78,10 @@ func TestForbids(t *testing.T) {
 		{"internal/director/director.go", module + "/internal/testenv", true},
 		{"internal/director/director_test.go", module + "/internal/testenv", false},
 		{"internal/testenv/testenv.go", module + "/internal/host", false},
+		{"internal/reference/conn.go", module + "/internal/ipvs", false},
+		{"internal/dataplane/dataplane.go", module + "/internal/reference", true},
+		{"internal/dataplane/reference_test.go", module + "/internal/reference", false},
+		{"internal/director/director.go", module + "/internal/reference", true},
 		{"internal/helper/helper.go", module + "/internal/ipvs", true},
 		{"cmd/lvsx/lab.go", module + "/internal/lab", false},
 		{"internal/lab/lab.go", module + "/cmd/lvsx", true},
@@ -104,7 +109,7 @@ func forbids(file, imported string) string {
 	switch {
 	case owner == "": // house tests look at all
 		return ""
-	case other == testOnly && !test:
+	case (other == testOnly || other == model) && other != owner && !test:
 		return "only tests may"
 	case other == testOnly || other == owner:
 		return ""

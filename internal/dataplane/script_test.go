@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lvsx/lvsx/internal/ipvsadm"
+)
+
+// A script is a story for a pair, one step a line:
+//
+//	ipvsadm -A -t 10.0.0.80:80 -s rr        a command
+//	tcp 172.16.0.5:40000 10.0.0.80:80 S     a segment, with its flags
+//	udp 172.16.0.5:40000 10.0.0.80:53 100   a datagram, with its payload's length
+//	icmp 3 4 1400 192.168.1.11 172.16.0.5 tcp 172.16.0.5:40000 192.168.1.11:80
+//	                                        an error: type, code, MTU, ends, and the ends of what it is about
+//	wait 10s
+//	dice 12345                              what the next throw shows
+//	compare                                 listings and counters of both
+//
+// The last words of a packet may be "ttl N", "length N" of the payload, and
+// "nodf".
+
+// play makes one step and says what the two did differently.
+func (p *pair) play(line string) string {
+	words := strings.Fields(line)
+	switch words[0] {
+	case "ipvsadm":
+		return p.command(line)
+	case "wait":
+		d, err := time.ParseDuration(words[1])
+		if err != nil {
+			return err.Error()
+		}
+		p.passBoth(p.clock.ticks(d))
+		return ""
+	case "dice":
+		n, err := strconv.ParseUint(words[1], 10, 32)
+		p.throwBoth(uint32(n))
+		return errorText(err)
+	case "compare":
+		return p.compare()
+	}
+	frame, err := parsePacket(words)
+	if err != nil {
+		return err.Error()
+	}
+	_, wrong := p.both(frame)
+	return wrong
+}
+
+func errorText(err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// command runs ipvsadm on both.
+func (p *pair) command(line string) string {
+	p.wrong = ""
+	p.runIPVSADM(bothDirectors{p}, line)
+	p.resolveBoth()
+	return p.wrong
+}
+
+// runIPVSADM returns what a command line prints with a director.
+func (p *pair) runIPVSADM(director ipvsadm.Director, line string) string {
+	var out bytes.Buffer
+	program := &ipvsadm.Program{
+		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out,
+		Open: func() (ipvsadm.Director, error) { return director, nil },
+	}
+	program.Run(strings.Fields(line))
+	return out.String()
+}
+
+// compare compares what ipvsadm lists of both, and connections to the tick.
+func (p *pair) compare() string {
+	for _, list := range []string{"ipvsadm -L -n", "ipvsadm -L -n --stats --exact", "ipvsadm -L -n -c"} {
+		want, got := p.runIPVSADM(modelDirector{p.model}, list), p.runIPVSADM(p, list)
+		if strings.HasSuffix(list, "-c") {
+			want, got = sortLines(want), sortLines(got)
+		}
+		if want != got {
+			return list + " (-want +got):\n" + cmp.Diff(want, got)
+		}
+	}
+	return ""
+}
+
+func sortLines(text string) string {
+	lines := strings.Split(text, "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// parsePacket makes the frame that a line describes. Real servers are known by
+// their network.
+func parsePacket(words []string) ([]byte, error) {
+	ip, err := parseIP(words)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", strings.Join(words, " "), err)
+	}
+	return frame(sideOf(netip.AddrFrom4([4]byte(ip[12:]))), ip), nil
+}
+
+func sideOf(a netip.Addr) net.HardwareAddr {
+	if b := a.As4(); b[0] == 192 && b[1] == 168 {
+		return serverMAC(b[3])
+	}
+	return clientMAC
+}
+
+func parseIP(words []string) ([]byte, error) {
+	if words[0] == "icmp" && len(words) > 6 {
+		return parseError(words)
+	}
+	if len(words) < 3 {
+		return nil, fmt.Errorf("not a step")
+	}
+	src, err := netip.ParseAddrPort(words[1])
+	if err != nil {
+		return nil, err
+	}
+	dst, err := netip.ParseAddrPort(words[2])
+	if err != nil {
+		return nil, err
+	}
+	rest, flags := words[3:], ""
+	if words[0] == "tcp" && len(rest) > 0 {
+		flags, rest = strings.Trim(rest[0], "-"), rest[1:]
+	}
+	options, err := parseOptions(rest)
+	if err != nil {
+		return nil, err
+	}
+	var ip []byte
+	switch words[0] {
+	case "tcp":
+		ip = tcp(src, dst, flags, make([]byte, options["length"])...)
+	case "udp":
+		ip = udp(src, dst, make([]byte, options["length"])...)
+	default:
+		return nil, fmt.Errorf("not a step")
+	}
+	return options.put(ip), nil
+}
+
+// packetOptions are the numbers behind a packet's ends.
+type packetOptions map[string]int
+
+func parseOptions(words []string) (packetOptions, error) {
+	options := packetOptions{"ttl": 64}
+	for len(words) > 0 {
+		if words[0] == "nodf" {
+			options["nodf"] = 1
+			words = words[1:]
+			continue
+		}
+		if len(words) < 2 {
+			return nil, fmt.Errorf("%s: no such option", words[0])
+		}
+		n, err := strconv.Atoi(words[1])
+		if err != nil {
+			return nil, err
+		}
+		options[words[0]] = n
+		words = words[2:]
+	}
+	return options, nil
+}
+
+func (o packetOptions) put(ip []byte) []byte {
+	return with(ip, func(ip []byte) {
+		ip[8] = byte(o["ttl"])
+		if o["nodf"] > 0 {
+			ip[6] &^= 0x40
+		}
+	})
+}
+
+// parseError makes an ICMP error. One about "ipip" quotes a tunnel packet of the
+// director's to where the error comes from.
+func parseError(words []string) ([]byte, error) {
+	var numbers [3]int
+	for i := range numbers {
+		var err error
+		if numbers[i], err = strconv.Atoi(words[1+i]); err != nil {
+			return nil, err
+		}
+	}
+	src, err := netip.ParseAddr(words[4])
+	if err != nil {
+		return nil, err
+	}
+	dst, err := netip.ParseAddr(words[5])
+	if err != nil {
+		return nil, err
+	}
+	about := words[6:]
+	tunnelled := about[0] == "ipip"
+	if tunnelled {
+		about = about[1:]
+	}
+	quoted, err := parseIP(about)
+	if err != nil {
+		return nil, err
+	}
+	if tunnelled {
+		quoted = ipv4(directorAddress, src, 4, quoted)
+		binary.BigEndian.PutUint16(quoted[4:], 0)
+	}
+	return icmpError(src, dst, byte(numbers[0]), byte(numbers[1]), uint16(numbers[2]), quoted), nil
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lvsx/lvsx/internal/reference"
+)
+
+// How many stories are made up, and how long they are at most.
+const (
+	sequences     = 20_000
+	sequenceSteps = 200
+)
+
+// Any commands, packets and times in any order: the datapath chooses, counts,
+// rewrites and lists what the reference director does. LVSX_SEED repeats a run.
+func TestSequences(t *testing.T) {
+	seed := seedOf(t)
+	count := sequences
+	if testing.Short() {
+		count /= 40
+	}
+	var next atomic.Int64
+	for worker := range runtime.GOMAXPROCS(0) {
+		t.Run(fmt.Sprintf("datapath %d", worker), func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, 4096)
+			defer p.checkVerdicts()
+			for {
+				n := next.Add(1)
+				if n > int64(count) || t.Failed() {
+					return
+				}
+				s := newStory(p, rand.New(rand.NewPCG(seed, uint64(n))))
+				if wrong := s.tell(); wrong != "" {
+					lines, wrong := shrink(p, s.lines, wrong)
+					t.Fatalf("LVSX_SEED=%d, sequence %d: the last step's outcome is %s; save what follows in testdata/scripts to keep it:\n%s",
+						seed, n, wrong, strings.Join(lines, "\n"))
+				}
+			}
+		})
+	}
+}
+
+// Stories that once ended otherwise in the datapath and in the model.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/scripts/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPair(t, 4096)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wrong := replayScript(p, strings.Split(strings.TrimSpace(string(text)), "\n")); wrong != "" {
+			t.Errorf("%s: %s", file, wrong)
+		}
+	}
+}
+
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	text := os.Getenv("LVSX_SEED")
+	if text == "" {
+		return uint64(time.Now().UnixNano())
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seed
+}
+
+// replayScript plays a script from the beginning and says what is wrong at the
+// first step that is.
+func replayScript(p *pair, lines []string) string {
+	p.empty()
+	for _, line := range lines {
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if wrong := p.play(line); wrong != "" {
+			return line + ": " + wrong
+		}
+	}
+	return p.compare()
+}
+
+// shrink leaves out what is not needed for a script to go wrong.
+func shrink(p *pair, lines []string, wrong string) ([]string, string) {
+	for size := len(lines) / 2; size > 0; size /= 2 {
+		for at := 0; at+size <= len(lines); {
+			shorter := append(append([]string{}, lines[:at]...), lines[at+size:]...)
+			if now := replayScript(p, shorter); now != "" {
+				lines, wrong = shorter, now
+				continue
+			}
+			at += size
+		}
+	}
+	return lines, wrong
+}
+
+// empty makes both as new, without loading anything: all is removed, and time
+// passes until it is forgotten.
+func (p *pair) empty() {
+	p.t.Helper()
+	for _, line := range []string{"ipvsadm -C", "ipvsadm --set 900 120 300"} {
+		if wrong := p.command(line); wrong != "" {
+			p.t.Fatalf("%s: %s", line, wrong)
+		}
+	}
+	for range 4 {
+		p.passBoth(p.clock.ticks(20 * time.Minute))
+	}
+	if err := p.SweepCaches(); err != nil {
+		p.t.Fatal(err)
+	}
+	if left := len(p.trash) + len(p.byKey); left > 0 {
+		p.t.Fatalf("%d services and destinations are not forgotten", left)
+	}
+}
+
+// story makes up steps and plays them.
+type story struct {
+	*rand.Rand
+	p        *pair
+	lines    []string
+	services []string // as ipvsadm's options
+	flows    []toldFlow
+}
+
+// toldFlow is a connection that was seen to be sent on by NAT.
+type toldFlow struct {
+	proto               string
+	client, vip, server netip.AddrPort
+}
+
+func newStory(p *pair, r *rand.Rand) *story {
+	p.empty()
+	return &story{Rand: r, p: p}
+}
+
+// tell plays steps until one goes wrong.
+func (s *story) tell() string {
+	for range 1 + s.IntN(sequenceSteps) {
+		line := s.step()
+		s.lines = append(s.lines, line)
+		if wrong := s.play(line); wrong != "" {
+			return wrong
+		}
+	}
+	return s.p.compare()
+}
+
+// play notes where packets went, to have servers answer them.
+func (s *story) play(line string) string {
+	words := strings.Fields(line)
+	if words[0] != "tcp" && words[0] != "udp" {
+		return s.p.play(line)
+	}
+	f, err := parsePacket(words)
+	if err != nil {
+		return err.Error()
+	}
+	verdict, wrong := s.p.both(f)
+	if verdict == reference.MasqIn && wrong == "" {
+		client, vip := endpoints(f[14:])
+		_, server := endpoints(s.p.run.out[14:])
+		s.flows = append(s.flows, toldFlow{words[0], client, vip, server})
+	}
+	return wrong
+}
+
+func pick[T any](s *story, from ...T) T {
+	return from[s.IntN(len(from))]
+}
+
+func (s *story) step() string {
+	if len(s.services) == 0 {
+		return s.addService()
+	}
+	switch n := s.IntN(100); {
+	case n < 2:
+		return s.addService()
+	case n < 4:
+		return s.editService()
+	case n < 5:
+		return s.deleteService()
+	case n < 16:
+		return s.destination("-a")
+	case n < 20:
+		return s.destination("-e")
+	case n < 23:
+		return fmt.Sprintf("ipvsadm -d %s -r %s", s.service(), s.server())
+	case n < 24:
+		return s.rareCommand()
+	case n < 30:
+		return "wait " + pick(s, "1s", "1s", "3s", "9s", "30s", "61s", "121s", "301s", "1000s")
+	case n < 31:
+		return fmt.Sprintf("dice %d", s.Uint32())
+	case n < 33:
+		return "compare"
+	case n < 36:
+		return s.error()
+	case n < 56 && len(s.flows) > 0:
+		return s.answer()
+	}
+	return s.request()
+}
+
+func (s *story) service() string {
+	if s.IntN(20) == 0 {
+		return "-t 10.0.0.99:99"
+	}
+	return pick(s, s.services...)
+}
+
+func (s *story) vip() netip.AddrPort {
+	return addrPort(10, 0, 0, pick[byte](s, 80, 80, 80, 81), pick[uint16](s, 80, 80, 443))
+}
+
+func (s *story) client() netip.AddrPort {
+	port := pick[uint16](s, 40000, 40001, 40002, 40003, 40004, 40005, 40006, 40007, 20, 65535)
+	return addrPort(172, 16, pick[byte](s, 0, 0, 1), byte(s.IntN(4)), port)
+}
+
+// server is one of few; wayTo says what is the matter with some.
+func (s *story) server() netip.AddrPort {
+	return addrPort(192, 168, 1, pick[byte](s, 11, 11, 12, 12, 13, 14, 15, 16, 21, 22, 23, 24), pick[uint16](s, 80, 80, 80, 8080, 0))
+}
+
+func (s *story) addService() string {
+	service := pick(s, "-t ", "-t ", "-u ") + s.vip().String()
+	s.services = append(s.services, service)
+	return "ipvsadm -A " + service + s.serviceOptions(service)
+}
+
+func (s *story) editService() string {
+	service := s.service()
+	return "ipvsadm -E " + service + s.serviceOptions(service)
+}
+
+func (s *story) deleteService() string {
+	return "ipvsadm -D " + s.service()
+}
+
+func (s *story) serviceOptions(service string) string {
+	scheduler := pick(s, "rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "dh", "sh", "mh", "twos", "lblc", "lblcr")
+	options := " -s " + scheduler
+	if scheduler == "sh" || scheduler == "mh" {
+		options += pick(s, "", " -b "+scheduler+"-port", " -b "+scheduler+"-fallback", " -b "+scheduler+"-port,"+scheduler+"-fallback")
+	}
+	if service[1] == 'u' && s.IntN(3) == 0 {
+		options += " -o"
+	}
+	return options
+}
+
+func (s *story) destination(command string) string {
+	line := fmt.Sprintf("ipvsadm %s %s -r %s %s -w %d", command, s.service(), s.server(), pick(s, "-m", "-m", "-g", "-i"),
+		pick(s, 0, 1, 1, 1, 2, 3, 5, 10, 100))
+	if s.IntN(4) == 0 {
+		line += fmt.Sprintf(" -x %d -y %d", s.IntN(6), s.IntN(5))
+	}
+	return line
+}
+
+func (s *story) rareCommand() string {
+	switch s.IntN(6) {
+	case 0:
+		return "ipvsadm -Z"
+	case 1:
+		return "ipvsadm -Z " + s.service()
+	case 2:
+		return "ipvsadm -C"
+	}
+	return fmt.Sprintf("ipvsadm --set %d %d %d", pick(s, 0, 10, 100, 900), pick(s, 0, 5, 120), pick(s, 0, 20, 300))
+}
+
+// request is a client's packet.
+func (s *story) request() string {
+	proto := pick(s, "tcp", "tcp", "tcp", "udp")
+	vip := s.vip()
+	if s.IntN(40) == 0 {
+		vip = addrPort(10, 0, 0, pick[byte](s, 80, 82), pick[uint16](s, 81, 0, 65535))
+	}
+	return s.packet(proto, s.client(), vip)
+}
+
+// packet is one with any flags and extras.
+func (s *story) packet(proto string, src, dst netip.AddrPort) string {
+	line := fmt.Sprintf("%s %s %s", proto, src, dst)
+	if proto == "tcp" {
+		line += " " + pick(s, "S", "S", "S", "A", "A", "A", "PA", "FA", "FA", "R", "RA", "SA", "F", "-", "P", "SF", "SR", "FSRPA")
+	}
+	if s.IntN(8) == 0 {
+		line += fmt.Sprintf(" length %d", pick(s, 1, 2, 100, 1240, 1241, 1432, 1460, 1461, 1472, 1473, 2000))
+	}
+	if s.IntN(16) == 0 {
+		line += fmt.Sprintf(" ttl %d", s.IntN(3))
+	}
+	if s.IntN(8) == 0 {
+		line += " nodf"
+	}
+	return line
+}
+
+func (s *story) flow() toldFlow {
+	if len(s.flows) > 0 && s.IntN(8) > 0 {
+		return s.flows[len(s.flows)-1-s.IntN(min(len(s.flows), 12))]
+	}
+	return toldFlow{pick(s, "tcp", "udp"), s.client(), s.vip(), s.server()}
+}
+
+// answer is a real server's packet.
+func (s *story) answer() string {
+	f := s.flow()
+	return s.packet(f.proto, f.server, f.client)
+}
+
+// error is an ICMP error about a connection, from its client's side or its
+// server's, or about a tunnel packet.
+func (s *story) error() string {
+	f := s.flow()
+	head := fmt.Sprintf("icmp %d %d %d", pick(s, 3, 3, 3, 4, 11, 8, 5, 12), s.IntN(6), pick(s, 0, 68, 600, 1400, 1500))
+	switch s.IntN(3) {
+	case 0:
+		return fmt.Sprintf("%s %s %s %s", head, f.client.Addr(), f.vip.Addr(), s.packet(f.proto, f.vip, f.client))
+	case 1:
+		return fmt.Sprintf("%s %s %s %s", head, f.server.Addr(), f.client.Addr(), s.packet(f.proto, f.client, f.server))
+	}
+	return fmt.Sprintf("%s %s %s ipip %s", head, f.server.Addr(), directorAddress, s.packet(f.proto, f.client, f.vip))
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reference
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// flow names a connection by what its client sends.
+type flow struct {
+	proto   ipvs.Protocol
+	client  netip.AddrPort
+	virtual netip.AddrPort
+}
+
+// conn is a connection (struct ip_vs_conn).
+type conn struct {
+	flow
+	server    netip.AddrPort
+	dest      *dest
+	method    ipvs.Forwarding // as it was when the connection began
+	onePacket bool
+	noOutput  bool // nothing seen of the server (IP_VS_CONN_F_NOOUTPUT)
+	state     State
+	expires   uint64 // at which tick
+	mac       MAC    // who sent the first packet
+}
+
+// conns finds connections by what the client sends, and those of NAT by what
+// their servers send.
+type conns struct {
+	in  map[flow]*conn
+	out map[flow][]*conn // virtual is the server's address
+}
+
+// reply is how the server's packets name the connection.
+func (c *conn) reply() flow {
+	return flow{c.proto, c.client, c.server}
+}
+
+// findReply finds the connection of a server's packet. Two connections may be
+// the same from the server's side, if their clients are: which of them it is
+// about nobody can know, and the kernel's and the datapath's guesses differ.
+func (cs *conns) findReply(f flow) (c *conn, ambiguous bool) {
+	switch all := cs.out[f]; len(all) {
+	case 0:
+		return nil, false
+	case 1:
+		return all[0], false
+	}
+	return nil, true
+}
+
+func (cs *conns) add(c *conn) {
+	cs.in[c.flow] = c
+	if c.method == ipvs.Masq {
+		cs.out[c.reply()] = append(cs.out[c.reply()], c)
+	}
+}
+
+func (cs *conns) remove(c *conn) {
+	delete(cs.in, c.flow)
+	if c.method != ipvs.Masq {
+		return
+	}
+	rest := slices.DeleteFunc(cs.out[c.reply()], func(other *conn) bool { return other == c })
+	if len(rest) == 0 {
+		delete(cs.out, c.reply())
+		return
+	}
+	cs.out[c.reply()] = rest
+}
+
+// begin makes a connection (ip_vs_conn_new).
+func (d *Director) begin(f flow, to *dest, mac MAC) *conn {
+	c := &conn{flow: f, server: to.RIP, dest: to, method: to.Forwarding, noOutput: to.Forwarding != ipvs.Masq, mac: mac}
+	if to.RIP.Port() == 0 {
+		c.server = netip.AddrPortFrom(to.RIP.Addr(), f.virtual.Port())
+	}
+	c.onePacket = f.proto == ipvs.UDP && to.service.Flags&ipvs.OnePacket != 0
+	to.bind()
+	if !c.onePacket {
+		d.conns.add(c)
+	}
+	to.stats.Conns++
+	to.service.stats.Conns++
+	return c
+}
+
+// end removes a connection.
+func (d *Director) end(c *conn) {
+	if !c.onePacket {
+		d.conns.remove(c)
+	}
+	if c.state.active() {
+		c.dest.active--
+	}
+	c.dest.unbind()
+}
+
+// step makes a packet have its effect on the connection's state and time.
+func (d *Director) step(c *conn, p *packet, reply bool) {
+	to := c.state
+	switch c.proto {
+	case ipvs.TCP:
+		to = tcpStates.next(c.state, c.column(reply), tcpEvent(p.flags()))
+	case ipvs.UDP:
+		to = UDP
+	}
+	if to.active() && !c.state.active() {
+		c.dest.active++
+	}
+	if !to.active() && c.state.active() {
+		c.dest.active--
+	}
+	c.state = to
+	c.expires = d.now + uint64(d.Ticks(d.timeouts[to]))
+}
+
+// column says from which side the state table sees a packet.
+func (c *conn) column(reply bool) direction {
+	switch {
+	case reply:
+		c.noOutput = false
+		return output
+	case c.noOutput:
+		return inputOnly
+	}
+	return input
+}
+
+// countIn and countOut count a packet of n bytes, from the client and to it
+// (ip_vs_in_stats, ip_vs_out_stats).
+func (c *conn) countIn(n int) {
+	if !c.dest.available {
+		return
+	}
+	for _, s := range []*ipvs.Stats{&c.dest.stats, &c.dest.service.stats} {
+		s.InPkts++
+		s.InBytes += uint64(n)
+	}
+}
+
+func (c *conn) countOut(n int) {
+	if !c.dest.available {
+		return
+	}
+	for _, s := range []*ipvs.Stats{&c.dest.stats, &c.dest.service.stats} {
+		s.OutPkts++
+		s.OutBytes += uint64(n)
+	}
+}
+
+// Conns calls yield for each connection, in no order.
+func (d *Director) Conns(yield func(ipvs.Conn) error) error {
+	for _, c := range d.conns.in {
+		err := yield(ipvs.Conn{
+			Protocol: c.proto, CIP: c.client, VIP: c.virtual, RIP: c.server,
+			State: c.state.String(), Expires: d.Duration(uint32(c.expires - d.now)),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

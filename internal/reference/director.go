@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reference
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// MAC is an Ethernet address.
+type MAC [6]byte
+
+// Way is how the director reaches a real server. The zero value is one whose
+// neighbour is not known.
+type Way struct {
+	Neighbour MAC
+	MTU       int        // of the route
+	Source    netip.Addr // what the director calls itself on this way, for tunnels
+	Local     bool       // the address is the director's own
+	NoRoute   bool
+}
+
+// Clock says how long the datapath's ticks are.
+type Clock struct {
+	Ticks    func(time.Duration) uint32
+	Duration func(ticks uint32) time.Duration
+}
+
+// Director is a virtual server with one interface.
+type Director struct {
+	Clock
+	MAC  MAC
+	Dice uint32 // what the first throw for a packet shows
+
+	now      uint64 // in ticks
+	ways     map[netip.Addr]Way
+	services []*service // in the order of their creation
+	trash    []*dest
+	conns    conns
+	timeouts [states]time.Duration
+	packet   packet // the one being looked at
+	out      []byte // the frame that leaves
+}
+
+// New returns a director without services.
+func New(mac MAC, clock Clock) *Director {
+	return &Director{
+		Clock: clock, MAC: mac,
+		ways:     make(map[netip.Addr]Way),
+		conns:    conns{in: make(map[flow]*conn), out: make(map[flow][]*conn)},
+		timeouts: stateTimeouts,
+	}
+}
+
+// SetWay says how a real server is reached from now on.
+func (d *Director) SetWay(rip netip.Addr, way Way) {
+	d.ways[rip] = way
+}
+
+// Pass lets time go by. Connections whose time is over end.
+func (d *Director) Pass(ticks uint32) {
+	d.now += uint64(ticks)
+	for _, c := range d.conns.in {
+		if c.expires <= d.now {
+			d.end(c)
+		}
+	}
+}
+
+// SetTimeouts sets those that are not zero, as ipvsadm --set does.
+func (d *Director) SetTimeouts(t ipvs.Timeouts) {
+	set := func(s State, seconds uint32) {
+		if seconds != 0 {
+			d.timeouts[s] = time.Duration(seconds) * time.Second
+		}
+	}
+	set(Established, t.TCP)
+	set(FinWait, t.TCPFin)
+	set(UDP, t.UDP)
+}

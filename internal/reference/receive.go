@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reference
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// Receive does with one Ethernet frame what a director does. The outcome is empty
+// and nothing is done if a packet could be about either of two connections.
+func (d *Director) Receive(frame []byte) Outcome {
+	p := &d.packet
+	if v := p.parse(frame); v != "" {
+		return Outcome{Verdict: v}
+	}
+	switch p.proto {
+	case protoICMP:
+		return d.relate(p)
+	case ipvs.TCP, ipvs.UDP:
+	default:
+		return Outcome{Verdict: OtherProtocol}
+	}
+	if !d.isVIP(p.dst.Addr()) && !d.isRIP(p.src.Addr()) {
+		return Outcome{Verdict: NotOurs}
+	}
+	switch {
+	case p.to() != d.MAC:
+		return Outcome{Verdict: OtherHost}
+	case isMartian(p.src.Addr()), p.src.Addr() == p.dst.Addr():
+		return Outcome{Verdict: Martian}
+	case !p.parseTransport():
+		return Outcome{Verdict: Malformed}
+	}
+	c, ambiguous := d.conns.findReply(flow{p.proto, p.dst, p.src})
+	switch {
+	case ambiguous:
+		return Outcome{}
+	case c != nil:
+		return d.reply(c, p)
+	}
+	return d.request(p)
+}
+
+// isVIP tells whether an address has a service, or had one that is remembered.
+func (d *Director) isVIP(a netip.Addr) bool {
+	return slices.ContainsFunc(d.services, func(s *service) bool { return s.VIP.Addr() == a }) ||
+		slices.ContainsFunc(d.trash, func(dest *dest) bool { return dest.service.VIP.Addr() == a })
+}
+
+// isRIP tells whether an address is that of a NAT destination.
+func (d *Director) isRIP(a netip.Addr) bool {
+	is := func(dest *dest) bool { return dest.RIP.Addr() == a && dest.wasMasq }
+	return slices.ContainsFunc(d.services, func(s *service) bool { return slices.ContainsFunc(s.dests, is) }) ||
+		slices.ContainsFunc(d.trash, is)
+}
+
+// request is a client's packet, ip_vs_in().
+func (d *Director) request(p *packet) Outcome {
+	c := d.conns.in[flow{p.proto, p.src, p.dst}]
+	if c == nil || isReuse(c, p) {
+		var v Verdict
+		if c, v = d.schedule(p, c); c == nil {
+			return d.refuse(p, v)
+		}
+	}
+	if !c.dest.available {
+		return Outcome{Verdict: DestinationGone}
+	}
+	c.countIn(len(p.ip))
+	d.step(c, p, false)
+	o := d.forward(c, p)
+	if c.onePacket {
+		d.end(c)
+		return o
+	}
+	o.State = c.state
+	return o
+}
+
+// isReuse tells whether a client begins anew by the port of a connection that is
+// over (conn_reuse_mode 1).
+func isReuse(c *conn, p *packet) bool {
+	return p.proto == ipvs.TCP && p.flags()&flagSYN != 0 && (c.state == TimeWait || c.state == Close)
+}
+
+// schedule gives a packet without a connection to a server. The connection that
+// it ends counts until one is chosen: in the kernel it is a timer that ends it.
+func (d *Director) schedule(p *packet, over *conn) (*conn, Verdict) {
+	to, v := d.choose(p)
+	if over != nil {
+		d.end(over)
+	}
+	if to == nil {
+		return nil, v
+	}
+	return d.begin(flow{p.proto, p.src, p.dst}, to, p.from()), ""
+}
+
+// choose finds the service and a server of it (ip_vs_schedule).
+func (d *Director) choose(p *packet) (*dest, Verdict) {
+	if !d.isVIP(p.dst.Addr()) {
+		return nil, NotOurs
+	}
+	if p.proto == ipvs.TCP && (p.flags()&flagRST != 0 || p.flags()&flagSYN == 0) {
+		return nil, NoConnection
+	}
+	s := d.find(ipvs.Key{Protocol: p.proto, VIP: p.dst})
+	if s == nil {
+		return nil, NotOurs
+	}
+	if p.src.Port() == 20 { // FTP's data is never scheduled
+		return nil, NoConnection
+	}
+	if to := s.scheduler.choose(d, s, flow{p.proto, p.src, p.dst}); to != nil {
+		return to, ""
+	}
+	return nil, NoDestination
+}
+
+func (d *Director) refuse(p *packet, v Verdict) Outcome {
+	if v == NoDestination {
+		return d.answer(p, v, unreachable, portUnreachable, 0)
+	}
+	return Outcome{Verdict: v}
+}
+
+// forward sends a client's packet to its server (ip_vs_xmit.c). What is in the
+// way is looked for in the kernel's order.
+func (d *Director) forward(c *conn, p *packet) Outcome {
+	way := d.ways[c.server.Addr()]
+	switch {
+	case way.Local:
+		return Outcome{Verdict: Local}
+	case way.NoRoute:
+		return d.answer(p, NoRoute, unreachable, hostUnreachable, 0)
+	case p.ttl() <= 1:
+		return d.answer(p, TTLExceeded, timeExceeded, 0, 0)
+	}
+	mtu := d.mtu(c)
+	switch {
+	case way.Neighbour == (MAC{}): // the kernel would ask for it last, and wait
+		return Outcome{Verdict: NoNeighbour}
+	case len(p.ip) > mtu && p.mayNotBreak():
+		return d.tooBig(p, mtu)
+	case len(p.ip) > mtu:
+		return Outcome{Verdict: NeedsFragmenting}
+	}
+	return d.send(c, p, way)
+}
+
+// mtu is what a packet to the connection's server may have.
+func (d *Director) mtu(c *conn) int {
+	mtu := d.ways[c.server.Addr()].MTU
+	if c.method == ipvs.Tunnel {
+		mtu -= 20
+	}
+	return mtu
+}
+
+// tooBig tells the sender what may be sent. It quotes the packet as it would have
+// left: a hop was taken off already.
+func (d *Director) tooBig(p *packet, mtu int) Outcome {
+	about := slices.Clone(p.ip)
+	lowerTTL(about)
+	d.icmp(about, p.from(), unreachable, fragmentationNeeded, mtu)
+	return Outcome{Verdict: TooBig, Frame: d.out, NewHeader: true}
+}
+
+func (d *Director) send(c *conn, p *packet, way Way) Outcome {
+	switch c.method {
+	case ipvs.Masq:
+		ip := d.copyOf(p, way.Neighbour)
+		lowerTTL(ip)
+		setEndpoint(ip, p.header, p.proto, destination, c.server)
+		return Outcome{Verdict: MasqIn, Frame: d.out}
+	case ipvs.Tunnel:
+		ip := d.copyOf(p, way.Neighbour)
+		lowerTTL(ip)
+		d.wrap(way.Source, c.server.Addr())
+		return Outcome{Verdict: Tunnel, Frame: d.out, NewHeader: true}
+	}
+	lowerTTL(d.copyOf(p, way.Neighbour))
+	return Outcome{Verdict: Route, Frame: d.out}
+}
+
+// reply is a NAT server's packet, ip_vs_out(). The kernel's routing sees it
+// before IPVS does.
+func (d *Director) reply(c *conn, p *packet) Outcome {
+	if p.ttl() <= 1 {
+		return Outcome{Verdict: ReplyExpired}
+	}
+	c.countOut(len(p.ip))
+	d.step(c, p, true)
+	ip := d.copyOf(p, c.mac)
+	lowerTTL(ip)
+	setEndpoint(ip, p.header, p.proto, source, c.virtual)
+	return Outcome{Verdict: MasqOut, State: c.state, Frame: d.out}
+}
