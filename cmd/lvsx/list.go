@@ -4,13 +4,13 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lvsx/lvsx/internal/control"
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
@@ -94,18 +94,14 @@ func listConnections(out io.Writer, filter ipvs.ConnFilter, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	buffer := bufio.NewWriter(out)
-	print, end := printConn, func(io.Writer) error { return nil }
+	buffer := bufio.NewWriterSize(out, 1<<16)
 	if asJSON {
-		print, end = jsonArray()
+		err = writeConnArray(buffer, client, filter)
 	} else {
 		fmt.Fprintf(buffer, connColumns, "PROTO", "EXPIRES", "STATE", "CLIENT", "VIP", "SERVER")
+		err = client.FilteredConns(filter, func(c ipvs.Conn) error { return printConn(buffer, c) })
 	}
-	err = client.FilteredConns(filter, func(c ipvs.Conn) error { return print(buffer, c) })
 	if err != nil {
-		return err
-	}
-	if err := end(buffer); err != nil {
 		return err
 	}
 	return buffer.Flush()
@@ -118,28 +114,25 @@ func printConn(w io.Writer, c ipvs.Conn) error {
 	return err
 }
 
-// jsonArray returns what writes connections as the elements of one array, and
-// what closes it.
-func jsonArray() (print func(io.Writer, ipvs.Conn) error, end func(io.Writer) error) {
-	separator := "[\n"
-	print = func(w io.Writer, c ipvs.Conn) error {
-		text, err := json.Marshal(c)
-		if err != nil {
-			return fmt.Errorf("write connection: %w", err)
-		}
-		_, err = fmt.Fprintf(w, "%s%s", separator, text)
-		separator = ",\n"
+// writeConnArray makes one array of connections. The buffer keeps the first error
+// for Flush.
+func writeConnArray(buffer *bufio.Writer, client *control.Client, filter ipvs.ConnFilter) error {
+	before := "[\n"
+	err := client.ConnLines(filter, func(line []byte) error {
+		_, _ = buffer.WriteString(before)
+		_, err := buffer.Write(line)
+		before = ",\n"
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	end = func(w io.Writer) error {
-		closing := "\n]\n"
-		if separator == "[\n" {
-			closing = "[]\n"
-		}
-		_, err := io.WriteString(w, closing)
-		return err
+	closing := "\n]\n"
+	if before == "[\n" {
+		closing = "[]\n"
 	}
-	return print, end
+	_, err = buffer.WriteString(closing)
+	return err
 }
 
 func addOutputFlag(cmd *cobra.Command, output *string) {

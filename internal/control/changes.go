@@ -14,8 +14,8 @@ import (
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
-// Changes travel as JSON, or as gob where they are many: to read the JSON of a
-// large table takes longer than to make the changes.
+// What is large travels as gob where both ends are ours: to read the JSON of a
+// large table takes longer than to make it.
 const (
 	jsonType = "application/json"
 	gobType  = "application/x-gob"

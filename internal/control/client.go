@@ -5,10 +5,10 @@ package control
 import (
 	"bytes"
 	"context"
+	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -56,7 +56,18 @@ func Dial(path string) (*Client, error) {
 
 // Services returns all services with what was observed of them.
 func (c *Client) Services() (services []ipvs.ServiceStatus, err error) {
-	return services, c.get("/v1/services", &services)
+	response, err := c.getAs("/v1/services", gobType)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, readRefusal(json.NewDecoder(response.Body))
+	}
+	if err := gob.NewDecoder(response.Body).Decode(&services); err != nil {
+		return nil, fmt.Errorf("read director's answer: %w", cut(err))
+	}
+	return asLists(services), nil
 }
 
 // Service returns one service, or a Refusal with ESRCH.
@@ -94,61 +105,6 @@ func (c *Client) Status() (status Status, err error) {
 	return status, c.get("/v1/status", &status)
 }
 
-// Conns calls yield for each connection as they arrive.
-func (c *Client) Conns(yield func(ipvs.Conn) error) error {
-	return c.FilteredConns(ipvs.ConnFilter{}, yield)
-}
-
-// FilteredConns calls yield for each connection that the filter chooses, as
-// they arrive. The director does the choosing.
-func (c *Client) FilteredConns(filter ipvs.ConnFilter, yield func(ipvs.Conn) error) error {
-	query := url.Values{
-		"client": {filter.Client.String()},
-		"vip":    {filter.VIP.String()},
-		"server": {filter.Server.String()},
-		"state":  {filter.State},
-	}
-	response, err := c.http.Get("http://director/v1/connections?" + query.Encode())
-	if err != nil {
-		return fmt.Errorf("ask director: %w", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return readRefusal(json.NewDecoder(response.Body))
-	}
-	lines := json.NewDecoder(response.Body)
-	for {
-		var line struct {
-			ipvs.Conn
-			last
-		}
-		if err := lines.Decode(&line); err != nil {
-			return fmt.Errorf("read connections: %w", cut(err))
-		}
-		if line.End {
-			return line.last.err()
-		}
-		if err := yield(line.Conn); err != nil {
-			return err
-		}
-	}
-}
-
-// cut names the end of a stream that came without its last line.
-func cut(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-func (l last) err() error {
-	if l.Error != "" {
-		return errors.New(l.Error)
-	}
-	return nil
-}
-
 func (c *Client) put(path string, value any) error {
 	body, err := json.Marshal(value)
 	if err != nil {
@@ -170,10 +126,37 @@ func (c *Client) put(path string, value any) error {
 	return r.err()
 }
 
-func (c *Client) get(path string, value any) error {
-	response, err := c.http.Get("http://director" + path)
+// asLists makes of what gob leaves out the empty lists that JSON shows.
+func asLists(services []ipvs.ServiceStatus) []ipvs.ServiceStatus {
+	for i := range services {
+		if services[i].Destinations == nil {
+			services[i].Destinations = []ipvs.DestinationStatus{}
+		}
+	}
+	if services == nil {
+		services = []ipvs.ServiceStatus{}
+	}
+	return services
+}
+
+// getAs asks for an answer of a type.
+func (c *Client) getAs(path, contentType string) (*http.Response, error) {
+	request, err := http.NewRequest(http.MethodGet, "http://director"+path, nil)
 	if err != nil {
-		return fmt.Errorf("ask director: %w", err)
+		return nil, fmt.Errorf("ask director: %w", err)
+	}
+	request.Header.Set("Accept", contentType)
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask director: %w", err)
+	}
+	return response, nil
+}
+
+func (c *Client) get(path string, value any) error {
+	response, err := c.getAs(path, jsonType)
+	if err != nil {
+		return err
 	}
 	defer response.Body.Close()
 	return readAnswer(response, value)

@@ -4,6 +4,7 @@ package control_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,9 @@ type director struct {
 	applied []ipvs.Change
 	refuse  error // from the second change on
 	conns   []ipvs.Conn
-	cut     error // after the connections
+
+	services []ipvs.ServiceStatus
+	cut      error // after the connections
 
 	timeouts ipvs.Timeouts
 	set      []string
@@ -51,7 +54,7 @@ func (d *director) Apply(changes ...ipvs.Change) (int, error) {
 }
 
 func (d *director) Services() ([]ipvs.ServiceStatus, error) {
-	return []ipvs.ServiceStatus{status}, nil
+	return d.services, nil
 }
 
 func (d *director) Service(key ipvs.Key) (ipvs.ServiceStatus, error) {
@@ -175,8 +178,28 @@ func TestManyChanges(t *testing.T) {
 	}
 }
 
-func TestRoundTrip(t *testing.T) {
+// What comes as gob is what JSON would have said, empty lists included.
+func TestServices(t *testing.T) {
+	bare := status
+	bare.Rate, bare.Destinations = &ipvs.Stats{}, []ipvs.DestinationStatus{}
 	d := &director{}
+	path := serve(t, d)
+	for _, services := range [][]ipvs.ServiceStatus{{}, {bare}, {status, bare, status}} {
+		d.services = services
+		var want []ipvs.ServiceStatus
+		_, text := get(t, path, "/v1/services")
+		if err := json.Unmarshal([]byte(text), &want); err != nil {
+			t.Fatal(err)
+		}
+		got, err := dial(t, path).Services()
+		if diff := cmp.Diff(want, got, plain); diff != "" || err != nil {
+			t.Errorf("%v, services (-JSON +gob):\n%s", err, diff)
+		}
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	d := &director{services: []ipvs.ServiceStatus{status}}
 	c := dial(t, serve(t, d))
 	if n, err := c.Apply(changes...); n != len(changes) || err != nil {
 		t.Errorf("Apply = %d, %v", n, err)
@@ -279,6 +302,18 @@ func TestConns(t *testing.T) {
 	if err != nil || count != len(d.conns) {
 		t.Errorf("%d connections, %v", count, err)
 	}
+	lines := 0
+	err = c.ConnLines(ipvs.ConnFilter{}, func(line []byte) error {
+		var got ipvs.Conn
+		if err := json.Unmarshal(line, &got); err != nil || got != conn {
+			return fmt.Errorf("connection %d is %+v, %w", lines, got, err)
+		}
+		lines++
+		return nil
+	})
+	if err != nil || lines != len(d.conns) {
+		t.Errorf("%d lines, %v", lines, err)
+	}
 	enough := errors.New("enough")
 	if err := c.Conns(func(ipvs.Conn) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("yield's error came back as %v", err)
@@ -317,29 +352,49 @@ func TestFilteredConns(t *testing.T) {
 }
 
 func TestConnsCut(t *testing.T) {
+	conn := ipvs.Conn{Protocol: ipvs.TCP, VIP: key.VIP, State: "ESTABLISHED"}
+	whole := serve(t, &director{conns: []ipvs.Conn{conn, conn}})
 	path := filepath.Join(t.TempDir(), "director.sock")
 	listener, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	var body string
+	var body []byte
 	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, body)
+		_, _ = w.Write(body)
 	})}
 	go func() { _ = server.Serve(listener) }()
 	defer server.Close()
 	c := dial(t, path)
-	line := `{"protocol":"tcp","cip":"172.16.0.5:1","vip":"192.0.2.1:80","rip":"10.0.0.1:80","state":"UDP","expiresNs":1}` + "\n"
-	for _, body = range []string{"", line, line + line[:30], line + `{"end":`} {
-		if err := c.Conns(func(ipvs.Conn) error { return nil }); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("%q: %v", body, err)
+	for accept, list := range map[string]func() error{
+		"application/json":  func() error { return c.ConnLines(ipvs.ConnFilter{}, func([]byte) error { return nil }) },
+		"application/x-gob": func() error { return c.Conns(func(ipvs.Conn) error { return nil }) },
+	} {
+		stream := getAs(t, whole, accept)
+		body = stream
+		if err := list(); err != nil {
+			t.Errorf("%s: a whole list: %v", accept, err)
+		}
+		for end := range len(stream) {
+			body = stream[:end]
+			if err := list(); !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("%s: %d of %d bytes: %v", accept, end, len(stream), err)
+			}
 		}
 	}
-	body = line + `{"end":true}`
-	if err := c.Conns(func(ipvs.Conn) error { return nil }); err != nil {
-		t.Errorf("a whole list: %v", err)
+}
+
+// getAs gets connections in one form.
+func getAs(t *testing.T, path, accept string) []byte {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodGet, "http://director/v1/connections", nil)
+	if err != nil {
+		t.Fatal(err)
 	}
+	request.Header.Set("Accept", accept)
+	_, body := read(t)(httpClient(path).Do(request))
+	return []byte(body)
 }
 
 func TestMarkRules(t *testing.T) {

@@ -78,9 +78,3 @@ type setting struct {
 type deletion struct {
 	Deleted int `json:"deleted"`
 }
-
-// last ends a stream of connections, so that a cut one is noticed.
-type last struct {
-	End   bool   `json:"end"`
-	Error string `json:"error,omitempty"`
-}

@@ -3,8 +3,8 @@
 package control
 
 import (
-	"bufio"
 	"context"
+	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -150,6 +150,12 @@ func serveSet(w http.ResponseWriter, r *http.Request, d Director) {
 func serveServices(w http.ResponseWriter, r *http.Request, d Director) {
 	if r.URL.RawQuery == "" {
 		services, err := d.Services()
+		if err == nil && r.Header.Get("Accept") == gobType {
+			w.Header().Set("Content-Type", gobType)
+			// A client that is gone cannot be told.
+			_ = gob.NewEncoder(w).Encode(services)
+			return
+		}
 		answer(w, services, err)
 		return
 	}
@@ -176,44 +182,6 @@ func parseKey(r *http.Request) (key ipvs.Key, err error) {
 	}
 	key.Mark = uint32(mark)
 	return key, nil
-}
-
-// serveConns streams one JSON object a line for each connection that the query
-// chooses, then the last.
-func serveConns(w http.ResponseWriter, r *http.Request, d Director) {
-	filter, err := parseFilter(r)
-	if err != nil {
-		reject(w, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	buffer := bufio.NewWriterSize(w, 1<<16)
-	encoder := json.NewEncoder(buffer)
-	end := last{End: true}
-	if err := d.Conns(func(c ipvs.Conn) error {
-		if !filter.Match(c) {
-			return nil
-		}
-		return encoder.Encode(c)
-	}); err != nil {
-		end.Error = err.Error()
-	}
-	// A client that is gone cannot be told.
-	_ = encoder.Encode(end)
-	_ = buffer.Flush()
-}
-
-func parseFilter(r *http.Request) (filter ipvs.ConnFilter, err error) {
-	query := r.URL.Query()
-	filter.State = query.Get("state")
-	for name, endpoint := range map[string]*ipvs.Endpoint{
-		"client": &filter.Client, "vip": &filter.VIP, "server": &filter.Server,
-	} {
-		if *endpoint, err = ipvs.ParseEndpoint(query.Get(name)); err != nil {
-			return filter, fmt.Errorf("read %s: %w", name, err)
-		}
-	}
-	return filter, nil
 }
 
 func answer(w http.ResponseWriter, value any, err error) {
