@@ -19,6 +19,7 @@
 #include "unpack.h"
 #include "inner.h"
 #include "finish.h"
+#include "clamp.h"
 
 /* Moves the Ethernet header up to the inner packet and cuts off what lies before. */
 static __always_inline enum verdict unwrap(struct xdp_md *ctx, const struct tunnel *t)
@@ -79,6 +80,14 @@ int decap(struct xdp_md *ctx)
 	default:
 		return XDP_DROP;
 	}
+}
+
+/* On the way out, to clients. */
+SEC("tc")
+int clamp(struct __sk_buff *skb)
+{
+	clamp_segments(skb);
+	return TC_ACT_UNSPEC;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -41,12 +41,12 @@ enum verdict {
 	VERDICT_COUNT,
 };
 
-/* Sets of addresses and of tunnels; the values say nothing. */
+/* Sets of addresses. What is said of each, vips alone use: the largest TCP segment, 0: any. */
 struct address_set {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__type(key, union addr);
-	__type(value, __u8);
+	__type(value, __u16);
 };
 
 struct address_set directors SEC(".maps");

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strconv"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,7 @@ type realserverFlags struct {
 	link      string
 	types     []string
 	ports     []uint
+	mss       string
 }
 
 func newRealserverCommand() *cobra.Command {
@@ -41,7 +43,7 @@ func newRealserverCommand() *cobra.Command {
 func newRealserverUpCommand() *cobra.Command {
 	var flags realserverFlags
 	cmd := &cobra.Command{
-		Use:   "up --method nat|tun|dr [--vip VIP]... [--director ADDR]... [--tun-type TYPE]... [--tun-port PORT]... [--interface IF]",
+		Use:   "up --method nat|tun|dr [--vip VIP]... [--director ADDR]... [--tun-type TYPE]... [--tun-port PORT]... [--mss auto|off|BYTES] [--interface IF]",
 		Short: "Serve the VIPs, silently to neighbours; for nat, check the way back to clients",
 		Long: `Serve the VIPs. Neighbours must not learn that this machine has them, so ARP
 for them is silenced first. IPIP tunnels are taken apart by the kernel's tunl0
@@ -132,6 +134,7 @@ func (f *realserverFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&f.directors, "director", nil, "director's `address` on the way to this machine; can be repeated")
 	cmd.Flags().StringSliceVar(&f.types, "tun-type", nil, "`type` of tunnel to take apart, as the director's ipvsadm has it: ipip, gre or gue; can be repeated (default ipip)")
 	cmd.Flags().UintSliceVar(&f.ports, "tun-port", nil, "UDP `port` of GUE tunnels; can be repeated")
+	cmd.Flags().StringVar(&f.mss, "mss", "auto", "largest TCP segment that clients of tun are told to send, in `bytes`; auto: what fits through the tunnel, off: leave it alone")
 	cmd.Flags().StringVar(&f.link, "interface", "", "`interface` by which packets for the VIP come in (default: all, or the way to the director)")
 }
 
@@ -148,12 +151,30 @@ func (f *realserverFlags) request() (realserver.Request, error) {
 	errs = append(errs, err)
 	request.Tunnels, err = f.tunnels()
 	errs = append(errs, err)
+	request.MSS, err = parseMSS(f.mss)
+	errs = append(errs, err)
 	for _, text := range f.directors {
 		director, err := netip.ParseAddr(text)
 		errs = append(errs, err)
 		request.Directors = append(request.Directors, director)
 	}
 	return request, errors.Join(errs...)
+}
+
+// parseMSS returns 0 for auto and a negative number for off.
+func parseMSS(text string) (int, error) {
+	switch text {
+	case "auto":
+		return 0, nil
+	case "off":
+		return -1, nil
+	}
+	const smallest = 88 // the kernel's TCP_MIN_SND_MSS of 48, and 40 bytes of options
+	bytes, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || bytes < smallest {
+		return 0, fmt.Errorf("MSS %q: not auto, off or a number from %d to 65535", text, smallest)
+	}
+	return int(bytes), nil
 }
 
 // tunnels returns the types of tunnel that are named, each GUE port one.

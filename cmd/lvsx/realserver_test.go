@@ -59,6 +59,7 @@ func TestRealserverCommand(t *testing.T) {
 		{"up --method tun --vip 192.0.2.1 --tun-port 6080", "", "need both --tun-type gue and --tun-port"},
 		{"up --method tun --vip 192.0.2.1 --tun-type gue --tun-port 65536", "", `tunnel "gue:65536"`},
 		{"up --method tun --vip 192.0.2.1 --tun-type vxlan", "", `tunnel "vxlan": not one of ipip, gre, gue:PORT`},
+		{"up --method tun --vip 192.0.2.1 --mss 20", "", `MSS "20": not auto, off or a number`},
 		{"up more", "", "unknown command"},
 		{"upp", "", "unknown command"},
 	} {

@@ -41,6 +41,7 @@ type Count struct {
 type Decapsulator struct {
 	dir     string
 	program *ebpf.Program // nil unless loaded
+	clamp   *ebpf.Program // likewise
 	sets    map[Set]*ebpf.Map
 	types   *ebpf.Map
 	counts  *ebpf.Map
@@ -70,7 +71,7 @@ func Load(dir string) (*Decapsulator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load decapsulator: %w", err)
 	}
-	return fromMaps(dir, objects.Decap, &objects.decapMaps), objects.Scratches.Close()
+	return fromMaps(dir, &objects.decapPrograms, &objects.decapMaps), objects.Scratches.Close()
 }
 
 // Open opens the decapsulator in the directory to look at it and to fill its
@@ -88,12 +89,12 @@ func Open(dir string) (*Decapsulator, error) {
 		}
 		*m = pinned
 	}
-	return fromMaps(dir, nil, &maps), nil
+	return fromMaps(dir, &decapPrograms{}, &maps), nil
 }
 
-func fromMaps(dir string, program *ebpf.Program, maps *decapMaps) *Decapsulator {
+func fromMaps(dir string, programs *decapPrograms, maps *decapMaps) *Decapsulator {
 	sets := map[Set]*ebpf.Map{Directors: maps.Directors, RIPs: maps.Rips, VIPs: maps.Vips}
-	return &Decapsulator{dir: dir, program: program, sets: sets, types: maps.TunnelTypes, counts: maps.Verdicts}
+	return &Decapsulator{dir: dir, program: programs.Decap, clamp: programs.Clamp, sets: sets, types: maps.TunnelTypes, counts: maps.Verdicts}
 }
 
 // Remove detaches and unpins all of the decapsulator in the directory.
@@ -112,14 +113,14 @@ func (d *Decapsulator) Close() error {
 		err = errors.Join(err, set.Close())
 	}
 	if d.program != nil {
-		err = errors.Join(err, d.program.Close())
+		err = errors.Join(err, d.program.Close(), d.clamp.Close())
 	}
 	return err
 }
 
 // Add puts an address into a set, where it may be already.
 func (d *Decapsulator) Add(set Set, address netip.Addr) error {
-	if err := d.sets[set].Put(address.As16(), uint8(1)); err != nil {
+	if err := d.sets[set].Put(address.As16(), uint16(0)); err != nil {
 		return fmt.Errorf("add %s to %s: %w", address, set, err)
 	}
 	return nil
@@ -137,7 +138,7 @@ func (d *Decapsulator) Delete(set Set, address netip.Addr) error {
 // Members returns the addresses in a set, sorted.
 func (d *Decapsulator) Members(set Set) ([]netip.Addr, error) {
 	var key [16]byte
-	var value uint8
+	var value uint16
 	var members []netip.Addr
 	entries := d.sets[set].Iterate()
 	for entries.Next(&key, &value) {

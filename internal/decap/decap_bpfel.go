@@ -61,6 +61,7 @@ const (
 	decapMapTunnelTypes = "tunnel_types"
 	decapMapVerdicts    = "verdicts"
 	decapMapVips        = "vips"
+	decapProgClamp      = "clamp"
 	decapProgDecap      = "decap"
 )
 
@@ -106,6 +107,7 @@ type decapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type decapProgramSpecs struct {
+	Clamp *ebpf.ProgramSpec `ebpf:"clamp"`
 	Decap *ebpf.ProgramSpec `ebpf:"decap"`
 }
 
@@ -176,11 +178,13 @@ type decapVariables struct {
 //
 // It can be passed to loadDecapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type decapPrograms struct {
+	Clamp *ebpf.Program `ebpf:"clamp"`
 	Decap *ebpf.Program `ebpf:"decap"`
 }
 
 func (p *decapPrograms) Close() error {
 	return _DecapClose(
+		p.Clamp,
 		p.Decap,
 	)
 }

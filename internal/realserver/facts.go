@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/lvsx/lvsx/internal/decap"
 	"github.com/lvsx/lvsx/internal/host"
 )
 
@@ -27,6 +28,11 @@ func gatherFacts(w Want) (Facts, error) {
 		return Facts{}, err
 	}
 	if f.Astray, err = astray(f.Arrivals); err != nil {
+		return Facts{}, err
+	}
+	f.Departures = departures(links)
+	f.CanClamp = decap.CanClamp()
+	if f.ArrivalMTU, f.DepartureMTU, err = mtus(links, f); err != nil {
 		return Facts{}, err
 	}
 	f.RIPs, err = ownAddresses(links)
@@ -84,6 +90,37 @@ func arrivals(w Want, arpLinks []string) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// departures returns the links by which replies to clients may leave.
+func departures(links []host.Link) []string {
+	var names []string
+	for _, l := range links {
+		if l.Ethernet && !l.Loopback && l.Master == 0 {
+			names = append(names, l.Name)
+		}
+	}
+	return names
+}
+
+// mtus returns the smallest MTU by which packets from directors come in and
+// the largest by which replies leave.
+func mtus(links []host.Link, f Facts) (arrival, departure int, err error) {
+	for _, name := range f.Arrivals {
+		link, err := host.LinkByName(name)
+		if err != nil {
+			return 0, 0, err
+		}
+		if arrival == 0 || link.MTU < arrival {
+			arrival = link.MTU
+		}
+	}
+	for _, l := range links {
+		if slices.Contains(f.Departures, l.Name) {
+			departure = max(departure, l.MTU)
+		}
+	}
+	return arrival, departure, nil
 }
 
 // astray returns those of the links by which replies to clients may not leave.

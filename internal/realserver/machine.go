@@ -38,6 +38,12 @@ func (m thisMachine) look(s Step) (found int, met bool, err error) {
 	case Attach:
 		met, err := m.isAttached(s)
 		return 0, met, err
+	case Clamp:
+		met, err := m.isClamped(s)
+		return 0, met, err
+	case AttachClamp:
+		met, err := m.isClampAttached(s)
+		return 0, met, err
 	}
 	return 0, false, fmt.Errorf("%s: unknown step", s.Kind)
 }
@@ -57,6 +63,10 @@ func (m thisMachine) do(s Step) error {
 		return m.loaded(func(d *decap.Decapsulator) error { return d.AddTunnel(s.Tunnel) })
 	case Attach:
 		return m.attach(s)
+	case Clamp:
+		return m.loaded(func(d *decap.Decapsulator) error { return d.SetLargest(s.Address, s.Value) })
+	case AttachClamp:
+		return onLink(m.loaded, s, (*decap.Decapsulator).AttachClamp)
 	}
 	return fmt.Errorf("%s: unknown step", s.Kind)
 }
@@ -83,7 +93,11 @@ func (m thisMachine) undoPresent(s Step) error {
 	case AddTunnel:
 		return m.opened(func(d *decap.Decapsulator) error { return d.DeleteTunnel(s.Tunnel) })
 	case Attach:
-		return m.detach(s)
+		return onLink(m.opened, s, (*decap.Decapsulator).Detach)
+	case Clamp:
+		return m.unclamp(s)
+	case AttachClamp:
+		return onLink(m.opened, s, (*decap.Decapsulator).DetachClamp)
 	}
 	return fmt.Errorf("%s: unknown step", s.Kind)
 }
@@ -171,83 +185,6 @@ func hasVIP(vip netip.Addr) (bool, error) {
 		return true, nil
 	}
 	return false, nil
-}
-
-func (m thisMachine) hasMember(s Step) (met bool, err error) {
-	err = m.opened(func(d *decap.Decapsulator) error {
-		members, err := d.Members(s.Set)
-		met = slices.Contains(members, s.Address)
-		return err
-	})
-	return met, ignoreMissing(err)
-}
-
-func (m thisMachine) hasTunnel(s Step) (met bool, err error) {
-	err = m.opened(func(d *decap.Decapsulator) error {
-		tunnels, err := d.Tunnels()
-		met = slices.Contains(tunnels, s.Tunnel)
-		return err
-	})
-	return met, ignoreMissing(err)
-}
-
-func (m thisMachine) isAttached(s Step) (met bool, err error) {
-	link, err := host.LinkByName(s.Link)
-	if err != nil {
-		return false, err
-	}
-	err = m.opened(func(d *decap.Decapsulator) error {
-		attached, err := d.Attached()
-		met = slices.Contains(attached, link.Index)
-		return err
-	})
-	return met, ignoreMissing(err)
-}
-
-// attach keeps to generic XDP on a veth: in the driver, packets that were
-// merged or left without checksum by the peer would need its help.
-func (m thisMachine) attach(s Step) error {
-	link, err := host.LinkByName(s.Link)
-	if err != nil {
-		return err
-	}
-	err = m.loaded(func(d *decap.Decapsulator) error { return d.Attach(link.Index, link.Kind != "veth") })
-	if err != nil {
-		return fmt.Errorf("interface %s: %w", s.Link, err)
-	}
-	return nil
-}
-
-func (m thisMachine) detach(s Step) error {
-	link, err := host.LinkByName(s.Link)
-	if err != nil {
-		return err
-	}
-	return m.opened(func(d *decap.Decapsulator) error { return d.Detach(link.Index) })
-}
-
-func (m thisMachine) loaded(f func(*decap.Decapsulator) error) error {
-	return with(decap.Load, m.pins, f)
-}
-
-func (m thisMachine) opened(f func(*decap.Decapsulator) error) error {
-	return with(decap.Open, m.pins, f)
-}
-
-func with(open func(string) (*decap.Decapsulator, error), dir string, f func(*decap.Decapsulator) error) error {
-	d, err := open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return f(d)
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

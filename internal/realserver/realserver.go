@@ -49,6 +49,7 @@ type Want struct {
 	Directors []netip.Addr   `json:"directors,omitempty"`
 	Interface string         `json:"interface,omitempty"` // where packets for the VIP come in; empty: found by routing
 	Tunnels   []decap.Tunnel `json:"tunnels,omitempty"`   // of TUN; none: ipip
+	MSS       int            `json:"mss,omitempty"`       // of TUN, what clients are told; 0: found by the way to the directors, negative: left alone
 }
 
 // Request is what a user asks for: the wants of several VIPs at once.
@@ -58,12 +59,13 @@ type Request struct {
 	Directors []netip.Addr
 	Interface string
 	Tunnels   []decap.Tunnel
+	MSS       int
 }
 
 func (r Request) wants() []Want {
 	var wants []Want
 	for _, vip := range r.VIPs {
-		wants = append(wants, Want{r.Method, vip, r.Directors, r.Interface, r.Tunnels})
+		wants = append(wants, Want{r.Method, vip, r.Directors, r.Interface, r.Tunnels, r.MSS})
 	}
 	return wants
 }

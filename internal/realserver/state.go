@@ -25,7 +25,8 @@ const stateFile = "realserver.json"
 
 // usesDecapsulator tells whether there is something in the decapsulator.
 func (s state) usesDecapsulator() bool {
-	return slices.ContainsFunc(s.Done, func(s Step) bool { return s.Kind == AddMember || s.Kind == AddTunnel || s.Kind == Attach })
+	decapsulator := []Kind{AddMember, AddTunnel, Attach, Clamp, AttachClamp}
+	return slices.ContainsFunc(s.Done, func(s Step) bool { return slices.Contains(decapsulator, s.Kind) })
 }
 
 func (s state) isEmpty() bool { return len(s.Wants)+len(s.Done) == 0 }

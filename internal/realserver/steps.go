@@ -16,12 +16,14 @@ type Kind string
 
 // The kinds of step, each with its undo.
 const (
-	SetSysctl  Kind = "sysctl"  // Setting of Link becomes Value; undone to Found
-	SetUp      Kind = "up"      // Link is up; undone to down
-	AddMember  Kind = "member"  // Address is in the decapsulator's Set
-	AddTunnel  Kind = "tunnel"  // the decapsulator takes Tunnel apart
-	Attach     Kind = "attach"  // Link's packets pass the decapsulator
-	AddAddress Kind = "address" // Link has Address, with a prefix of 32 bits
+	SetSysctl   Kind = "sysctl"       // Setting of Link becomes Value; undone to Found
+	SetUp       Kind = "up"           // Link is up; undone to down
+	AddMember   Kind = "member"       // Address is in the decapsulator's Set
+	AddTunnel   Kind = "tunnel"       // the decapsulator takes Tunnel apart
+	Attach      Kind = "attach"       // Link's packets pass the decapsulator
+	Clamp       Kind = "clamp"        // clients are told to send no larger segments than Value to Address; undone to any
+	AttachClamp Kind = "attach-clamp" // what Link sends tells them
+	AddAddress  Kind = "address"      // Link has Address, with a prefix of 32 bits
 )
 
 // Step is one change of the machine, made only where it is not so already.
@@ -49,6 +51,10 @@ func (s Step) String() string {
 		return fmt.Sprintf("decapsulator: take %s apart", s.Tunnel)
 	case Attach:
 		return fmt.Sprintf("decapsulator: attach to %s", s.Link)
+	case Clamp:
+		return fmt.Sprintf("clamp: tell clients of %s an MSS of %d", s.Address, s.Value)
+	case AttachClamp:
+		return fmt.Sprintf("clamp: attach to %s", s.Link)
 	case AddAddress:
 		return fmt.Sprintf("ip address add %s/32 dev %s", s.Address, s.Link)
 	}
@@ -67,11 +73,15 @@ func contains(steps []Step, s Step) bool {
 
 // Facts is what the needs of a Want depend on, and no step changes.
 type Facts struct {
-	ARPLinks []string // by which neighbours may ask for the VIP
-	Arrivals []string // by which packets from directors come in
-	Astray   []string // of Arrivals, those by which a reply may not leave
-	Tunnel   bool     // the kernel has tunl0
-	RIPs     []netip.Addr
+	ARPLinks     []string // by which neighbours may ask for the VIP
+	Arrivals     []string // by which packets from directors come in
+	Astray       []string // of Arrivals, those by which a reply may not leave
+	Tunnel       bool     // the kernel has tunl0
+	Departures   []string // by which replies to clients may leave
+	ArrivalMTU   int      // the smallest of Arrivals
+	DepartureMTU int      // the largest of Departures
+	CanClamp     bool     // the kernel can change the MSS in what it sends
+	RIPs         []netip.Addr
 }
 
 // tunnelLink is the device that receives every IPIP packet for which there is
@@ -93,6 +103,7 @@ func needs(w Want, f Facts) []Step {
 	default:
 		steps = append(steps, loosen(f.Astray)...)
 	}
+	steps = append(steps, clampSegments(w, f)...)
 	return append(steps, Step{Kind: SetUp, Link: "lo"}, Step{Kind: AddAddress, Link: "lo", Address: w.VIP})
 }
 

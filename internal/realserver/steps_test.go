@@ -92,6 +92,22 @@ func TestNeeds(t *testing.T) {
 				"ip address add 192.0.2.1/32 dev lo",
 			},
 		},
+		{
+			name:  "TUN tells clients to leave room for the tunnel's headers",
+			want:  Want{Method: TUN, VIP: vip, Directors: []netip.Addr{director}},
+			facts: Facts{Arrivals: []string{"eth0"}, Tunnel: true, Departures: []string{"eth0", "eth1"}, ArrivalMTU: 1500, DepartureMTU: 1500, CanClamp: true},
+			steps: []string{
+				"ip link set tunl0 up",
+				"sysctl -w net.ipv4.conf.tunl0.rp_filter=2",
+				"ip address add 192.0.2.1/32 dev tunl0",
+				"decapsulator: add 192.0.2.1 to vips",
+				"clamp: tell clients of 192.0.2.1 an MSS of 1440",
+				"clamp: attach to eth0",
+				"clamp: attach to eth1",
+				"ip link set lo up",
+				"ip address add 192.0.2.1/32 dev lo",
+			},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got []string
