@@ -94,6 +94,26 @@ func explained(text string) (names []string) {
 	return names
 }
 
+// The differences from ipvsadm are deliberate: ten at most, each with its reason.
+func TestDifferencesAreFew(t *testing.T) {
+	_, section, _ := strings.Cut(string(read(t, "docs/ipvsadm.md")), "\n## What differs\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	_, rows, found := strings.Cut(section, "| --- | --- | --- | --- |\n")
+	if !found {
+		t.Fatal("docs/ipvsadm.md: no table of what differs, with reasons")
+	}
+	differences := strings.Split(strings.TrimSpace(rows), "\n")
+	if len(differences) > 10 {
+		t.Errorf("docs/ipvsadm.md: %d differences: make some as in the original", len(differences))
+	}
+	for _, row := range differences {
+		cells := strings.Split(strings.Trim(row, "| "), " | ")
+		if len(cells) != 4 || cells[3] == "" {
+			t.Errorf("docs/ipvsadm.md: no reason for %s", row)
+		}
+	}
+}
+
 // TestPagesExist follows links between pages, and the names of pages in code.
 func TestPagesExist(t *testing.T) {
 	for _, file := range files(t, ".md", ".go", ".c", ".h") {

@@ -31,10 +31,11 @@ type realserverFlags struct {
 
 func newRealserverCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "realserver",
-		Short: "Prepare this machine to serve a VIP as a real server",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:               "realserver",
+		Short:             "Prepare this machine to serve a VIP as a real server",
+		Args:              cobra.NoArgs,
+		PersistentPreRunE: needRoot,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newRealserverUpCommand(), newRealserverDownCommand(), newRealserverStatusCommand())
 	return cmd

@@ -13,10 +13,11 @@ import (
 
 func newVIPCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "vip",
-		Short: "Give this director a VIP, or take it",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:               "vip",
+		Short:             "Give this director a VIP, or take it",
+		Args:              cobra.NoArgs,
+		PersistentPreRunE: needRoot,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		newVIPChangeCommand("add", "Put the VIP on the interface and announce it by gratuitous ARP", host.AddVIP),
