@@ -23,9 +23,9 @@ static __always_inline union addr from_ipv4(__be32 ip)
 
 static __always_inline union addr from_ipv6(const struct in6_addr *ip)
 {
-	union addr addr;
+	const __u64 *halves = (const void *)ip; /* unaligned, but the CPU does not mind */
+	union addr addr = { .halves = { halves[0], halves[1] } };
 
-	__builtin_memcpy(&addr, ip, sizeof(addr));
 	return addr;
 }
 

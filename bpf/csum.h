@@ -8,6 +8,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "addr.h"
+
 static __always_inline __u16 csum_fold(__u64 sum)
 {
 	sum = (sum & 0xffffffff) + (sum >> 32);
@@ -26,6 +28,30 @@ static __always_inline __u64 csum_change32(__be32 from, __be32 to)
 static __always_inline __u64 csum_change16(__be16 from, __be16 to)
 {
 	return (__u64)(__u16)~from + to;
+}
+
+/* Of IPv4 addresses the first words are the same, which changes no sum. */
+static __always_inline __u64 csum_change_addr(const union addr *from, const union addr *to)
+{
+	return csum_change32(from->words[0], to->words[0]) +
+	       csum_change32(from->words[1], to->words[1]) +
+	       csum_change32(from->words[2], to->words[2]) +
+	       csum_change32(from->words[3], to->words[3]);
+}
+
+static __always_inline __u64 csum_addr(const union addr *addr)
+{
+	return (__u64)addr->words[0] + addr->words[1] + addr->words[2] + addr->words[3];
+}
+
+/*
+ * The pseudo-header of RFC 8200 section 8.1. It serves for IPv4 as well: in
+ * ::ffff:a.b.c.d all but the address sums up to 0xffff, which is 0.
+ */
+static __always_inline __u64 csum_pseudo(const union addr *src, const union addr *dst, __u8 proto,
+					 __u16 length)
+{
+	return csum_addr(src) + csum_addr(dst) + bpf_htons(proto) + bpf_htons(length);
 }
 
 static __always_inline __u16 csum_apply(__u16 csum, __u64 change)

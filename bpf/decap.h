@@ -17,6 +17,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "addr.h"
+#include "frame.h"
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -101,22 +102,6 @@ struct tunnel {
 static __always_inline bool contains(void *set, const union addr *address)
 {
 	return bpf_map_lookup_elem(set, address) != NULL;
-}
-
-/* No header that is read here lies further back; a bound for the verifier, which clang must not see
- * through. */
-#define PLACE_MASK 0x3fff
-
-/* at returns what stands at a place of the frame, NULL if it ends before. */
-static __always_inline void *at(struct xdp_md *ctx, __u32 place, __u32 size)
-{
-	void *found;
-
-	asm volatile("" : "+r"(place));
-	found = (void *)(long)ctx->data + (place & PLACE_MASK);
-	/* The sum that is tested has to be the one that is used. */
-	asm volatile("" : "+r"(found));
-	return found + size <= (void *)(long)ctx->data_end ? found : NULL;
 }
 
 #endif

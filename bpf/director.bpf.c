@@ -85,7 +85,7 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 	if (unlikely(settings.switches.drop_entry))
 		count_request(conn);
 	pkt->state = step(found, half, pkt->event, dest->timeouts, pkt->moment.now);
-	return forward_request(ctx, pkt, forwarding_of(conn), dest, from);
+	return forward_request(ctx, pkt, forwarding_of(conn), found->dest, dest, from);
 }
 
 /* reply handles a packet of a NAT connection from its real server. */
@@ -94,7 +94,7 @@ static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt
 {
 	const struct dest *dest = dest_of(found);
 
-	if (pkt->ip->ttl <= 1)
+	if (hop_limit(pkt) <= 1)
 		return VERDICT_REPLY_EXPIRED;
 	if (!is_gone(dest))
 		count_out(found->dest, pkt->length);
@@ -114,7 +114,7 @@ static __always_inline enum verdict send_once(struct xdp_md *ctx, struct packet 
 	account_once(key);
 	count_conn(key);
 	count_in(key, pkt->length);
-	return forward_request(ctx, pkt, dest->forwarding, dest,
+	return forward_request(ctx, pkt, dest->forwarding, key, dest,
 			       find_interface(ctx->ingress_ifindex));
 }
 
@@ -187,7 +187,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	verdict = parse(ctx, pkt);
 	if (verdict != VERDICT_COUNT)
 		return verdict;
-	if (pkt->flow.proto == IPPROTO_ICMP)
+	if (is_icmp(pkt))
 		return relate(ctx, pkt);
 	if (pkt->flow.proto != IPPROTO_TCP && pkt->flow.proto != IPPROTO_UDP)
 		return VERDICT_OTHER_PROTOCOL;
@@ -200,7 +200,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	if (!is_for_us(from, ctx->ingress_ifindex, pkt->eth))
 		return VERDICT_OTHER_HOST;
 	pkt->hands_over = !!(from->flags & INTERFACE_HANDS_OVER);
-	if (is_martian(pkt->ip->saddr, pkt->ip->daddr))
+	if (is_martian(pkt))
 		return VERDICT_MARTIAN;
 	verdict = parse_transport(pkt);
 	if (verdict != VERDICT_COUNT)

@@ -8,7 +8,7 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
-#include "decap.h"
+#include "frame.h"
 
 #define MAX_EXTENSIONS 8
 
@@ -69,6 +69,14 @@ __noinline int follow_all(struct xdp_md *ctx, struct chain *chain)
 	for (int i = 0; i < MAX_EXTENSIONS && follow(ctx, chain); i++)
 		;
 	return chain->extended;
+}
+
+/* is_followed_to_end tells whether a chain has led to what is no extension, or to a later fragment.
+ */
+static __always_inline bool is_followed_to_end(struct xdp_md *ctx, struct chain *chain)
+{
+	follow_all(ctx, chain);
+	return chain->place <= PLACE_MASK && (chain->offset || !is_extension(chain->protocol));
 }
 
 #endif

@@ -12,6 +12,14 @@
 #include "tunnel.h"
 #include "types.h"
 
+static __always_inline void lessen_hop_limit(struct packet *pkt)
+{
+	if (pkt->ipv6)
+		pkt->ip6->hop_limit--;
+	else
+		decrement_ttl(pkt->ip);
+}
+
 /* Merged by offload: no frame on the wire is above its interface's MTU. */
 static __always_inline int is_merged(const struct packet *pkt, const struct interface *from)
 {
@@ -31,7 +39,7 @@ static __always_inline enum verdict check_limits(const struct packet *pkt, const
 {
 	if (dest->flags & DEST_NO_ROUTE)
 		return VERDICT_NO_ROUTE;
-	if (pkt->ip->ttl <= 1)
+	if (hop_limit(pkt) <= 1)
 		return VERDICT_TTL_EXCEEDED;
 	if (!dest->next.ifindex)
 		return VERDICT_NO_NEIGHBOUR;
@@ -40,16 +48,16 @@ static __always_inline enum verdict check_limits(const struct packet *pkt, const
 	if (is_merged(pkt, from))
 		return can_send_merged(pkt, dest->next.ifindex, from) ? VERDICT_COUNT
 								      : VERDICT_MERGED;
-	return pkt->ip->frag_off & bpf_htons(IP_DF) ? VERDICT_TOO_BIG : VERDICT_NEEDS_FRAGMENTING;
+	return may_be_fragmented(pkt) ? VERDICT_NEEDS_FRAGMENTING : VERDICT_TOO_BIG;
 }
 
 /* forward_request sends a packet from the client on to the real server. */
 static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct packet *pkt,
-						    enum forwarding forwarding,
+						    enum forwarding forwarding, __u32 key,
 						    const struct dest *dest,
 						    const struct interface *from)
 {
-	__u32 overhead = forwarding == FORWARDING_TUNNEL ? sizeof(struct iphdr) : 0;
+	__u32 overhead = forwarding == FORWARDING_TUNNEL ? outer_length(&dest->rip) : 0;
 	enum verdict verdict;
 
 	if (dest->flags & DEST_LOCAL)
@@ -57,7 +65,7 @@ static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct p
 	verdict = check_limits(pkt, dest, overhead, from);
 	/* kernel: __ip_vs_get_out_rt() lessens TTL before it looks at the MTU */
 	if (verdict != VERDICT_TTL_EXCEEDED && verdict != VERDICT_NO_ROUTE)
-		decrement_ttl(pkt->ip);
+		lessen_hop_limit(pkt);
 	pkt->mtu = dest->mtu - overhead;
 	if (unlikely(verdict != VERDICT_COUNT))
 		return verdict;
@@ -68,7 +76,7 @@ static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct p
 		masquerade(ctx, pkt, dest, dest->port ? dest->port : pkt->flow.port.dest);
 		return VERDICT_MASQ_IN;
 	case FORWARDING_TUNNEL:
-		return encapsulate(ctx, pkt, dest) ? VERDICT_TUNNEL : VERDICT_NO_ROOM;
+		return encapsulate(ctx, pkt, dest, key) ? VERDICT_TUNNEL : VERDICT_NO_ROOM;
 	default:
 		return VERDICT_ROUTE;
 	}
@@ -80,15 +88,21 @@ static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct p
  */
 static __noinline void find_client_hop(struct xdp_md *ctx, struct conn *conn)
 {
-	struct bpf_fib_lookup fib = {
-		.family = AF_INET,
-		.ifindex = ctx->ingress_ifindex,
-		.ipv4_src = to_ipv4(&conn->vip),
-		.ipv4_dst = to_ipv4(&conn->cip),
-	};
+	struct bpf_fib_lookup fib = { .ifindex = ctx->ingress_ifindex };
 	__u16 epoch = READ_ONCE(settings.epoch);
 
-	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) == BPF_FIB_LKUP_RET_SUCCESS) {
+	if (is_ipv4(&conn->cip)) {
+		fib.family = AF_INET;
+		fib.ipv4_src = to_ipv4(&conn->vip);
+		fib.ipv4_dst = to_ipv4(&conn->cip);
+	} else {
+		fib.family = AF_INET6;
+		__builtin_memcpy(fib.ipv6_src, &conn->vip, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, &conn->cip, sizeof(fib.ipv6_dst));
+	}
+	/* What is link-local means another host on each link: it is where its request came from. */
+	if (!is_link_local(&conn->cip) &&
+	    bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) == BPF_FIB_LKUP_RET_SUCCESS) {
 		__builtin_memcpy(conn->rest.hop.mac, fib.dmac, sizeof(conn->rest.hop.mac));
 		conn->rest.hop.ifindex = fib.ifindex;
 	}
@@ -124,9 +138,8 @@ static __always_inline enum verdict forward_reply(struct xdp_md *ctx, struct pac
 	}
 	pkt->mtu = find_interface(pkt->next.ifindex)->mtu;
 	if (unlikely(pkt->length > pkt->mtu) && !is_merged(pkt, from))
-		return pkt->ip->frag_off & bpf_htons(IP_DF) ? VERDICT_TOO_BIG
-							    : VERDICT_NEEDS_FRAGMENTING;
-	decrement_ttl(pkt->ip);
+		return may_be_fragmented(pkt) ? VERDICT_NEEDS_FRAGMENTING : VERDICT_TOO_BIG;
+	lessen_hop_limit(pkt);
 	unmasquerade(ctx, pkt, conn);
 	return VERDICT_MASQ_OUT;
 }

@@ -7,54 +7,73 @@
 #ifndef LVSX_HANDOVER_H
 #define LVSX_HANDOVER_H
 
-#include <stddef.h>
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "maps.h"
 #include "packet.h"
 #include "tunnel.h"
 #include "types.h"
 
-static __always_inline int load_ip(struct __sk_buff *skb, struct iphdr *ip)
-{
-	return !bpf_skb_load_bytes(skb, sizeof(struct ethhdr), ip, sizeof(*ip));
-}
-
 /* finish_masquerade lets the transport checksum follow the addresses and ports that XDP changed. */
 static __always_inline int finish_masquerade(struct __sk_buff *skb, const struct handover *left)
 {
-	__u32 offset, flags = 0;
-	struct iphdr ip;
+	__u32 flags = left->proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 
-	if (!load_ip(skb, &ip))
-		return 0;
-	offset = sizeof(struct ethhdr) + ip.ihl * 4;
-	if (ip.protocol == IPPROTO_TCP) {
-		offset += offsetof(struct tcphdr, check);
-	} else {
-		offset += offsetof(struct udphdr, check);
-		flags = BPF_F_MARK_MANGLED_0;
-	}
-	return !bpf_l4_csum_replace(skb, offset, left->from, left->to,
-				    flags | BPF_F_PSEUDO_HDR | sizeof(left->to)) &&
-	       !bpf_l4_csum_replace(skb, offset, left->from_port, left->to_port,
+	return !bpf_l4_csum_replace(skb, left->check, 0, left->change, flags | BPF_F_PSEUDO_HDR) &&
+	       !bpf_l4_csum_replace(skb, left->check, left->from_port, left->to_port,
 				    flags | sizeof(left->to_port));
 }
 
-/* finish_tunnel puts the outer header in front, and makes room for it in each of merged segments.
- */
+static __always_inline int load_inner(struct __sk_buff *skb, struct inner *inner)
+{
+	const __u32 offset = sizeof(struct ethhdr);
+	struct ipv6hdr ip6;
+	struct iphdr ip;
+
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (bpf_skb_load_bytes(skb, offset, &ip6, sizeof(ip6)))
+			return 0;
+		*inner = inner_ipv6(&ip6);
+	} else {
+		if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)))
+			return 0;
+		*inner = inner_ipv4(&ip);
+	}
+	return 1;
+}
+
+/* put_outer makes room for a header in each of merged segments, and writes it. */
+static __always_inline int put_outer(struct __sk_buff *skb, const void *outer, __u32 size,
+				     __be16 h_proto, __u64 flags)
+{
+	return !bpf_skb_adjust_room(skb, size, BPF_ADJ_ROOM_MAC, flags) &&
+	       !bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &h_proto,
+				    sizeof(h_proto), 0) &&
+	       !bpf_skb_store_bytes(skb, sizeof(struct ethhdr), outer, size, 0);
+}
+
+/* finish_tunnel puts the outer header in front. */
 static __always_inline int finish_tunnel(struct __sk_buff *skb, const struct handover *left)
 {
-	struct iphdr inner, outer;
+	const __u32 key = left->dest;
+	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	struct inner inner;
 
-	if (!load_ip(skb, &inner))
+	if (!dest || !load_inner(skb, &inner))
 		return 0;
-	outer = outer_header(&inner, left->from, left->to, bpf_get_prandom_u32());
-	return !bpf_skb_adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC,
-				    BPF_F_ADJ_ROOM_ENCAP_L3_IPV4) &&
-	       !bpf_skb_store_bytes(skb, sizeof(struct ethhdr), &outer, sizeof(outer), 0);
+	if (is_ipv4(&dest->rip)) {
+		struct iphdr outer = outer_ipv4(&inner, dest, bpf_get_prandom_u32());
+
+		return put_outer(skb, &outer, sizeof(outer), bpf_htons(ETH_P_IP),
+				 BPF_F_ADJ_ROOM_ENCAP_L3_IPV4);
+	}
+	struct ipv6hdr outer = outer_ipv6(&inner, dest);
+
+	return put_outer(skb, &outer, sizeof(outer), bpf_htons(ETH_P_IPV6),
+			 BPF_F_ADJ_ROOM_ENCAP_L3_IPV6);
 }
 
 #endif

@@ -10,64 +10,92 @@
 #include "types.h"
 
 /* udp_checksum computes what a sender left at 0; include/net/udp.h: 0 goes out as 0xffff. */
-static __noinline __u16 udp_checksum(struct xdp_md *ctx, __be32 saddr, __be32 daddr, __u32 offset,
-				     __u32 length)
+static __noinline __u16 udp_checksum(struct xdp_md *ctx, const union addr *src,
+				     const union addr *dst, __u32 offset, __u32 length)
 {
-	__u64 sum = (__u64)saddr + daddr + bpf_htons(IPPROTO_UDP) + bpf_htons(length);
+	__u64 sum = csum_pseudo(src, dst, IPPROTO_UDP, length);
 	__u16 csum = ~csum_fold(csum_bytes(ctx, offset, length, sum));
 
 	return csum ? csum : 0xffff;
 }
 
-static __always_inline void update_checksums(struct xdp_md *ctx, struct packet *pkt, __be32 from,
-					     __be32 to, __be16 from_port, __be16 to_port)
+/* replace_ipv4 changes an address in a header, and returns what checksums over it gain. */
+static __always_inline __u64 replace_ipv4(struct iphdr *ip, __be32 *addr, const union addr *to)
 {
-	__u64 addrs = csum_change32(from, to), ports = csum_change16(from_port, to_port);
-	__u32 header = pkt->ip->ihl * 4;
+	__u64 change = csum_change32(*addr, to_ipv4(to));
 
-	pkt->ip->check = csum_apply(pkt->ip->check, addrs);
+	ip->check = csum_apply(ip->check, change);
+	*addr = to_ipv4(to);
+	return change;
+}
+
+static __always_inline __u64 replace_ipv6(struct in6_addr *addr, const union addr *to)
+{
+	union addr from = from_ipv6(addr);
+
+	__builtin_memcpy(addr, to, sizeof(*addr));
+	return csum_change_addr(&from, to);
+}
+
+/* UDP knows no checksum of 0. */
+static __always_inline __u16 apply_udp(__u16 csum, __u64 change)
+{
+	csum = csum_apply(csum, change);
+	return csum ? csum : 0xffff;
+}
+
+static __always_inline void update_checksum(struct xdp_md *ctx, struct packet *pkt,
+					    const union addr *src, const union addr *dst,
+					    __u64 addrs, __be16 from_port, __be16 to_port)
+{
+	__u64 change = addrs + csum_change16(from_port, to_port);
+	__u32 header = header_length(pkt);
+
 	/* A datagram without a checksum gets one below, of all its bytes. */
 	if (pkt->hands_over && *pkt->check) {
-		pkt->handover = (struct handover){ 0, HANDOVER_MASQ, from, to, from_port, to_port };
+		pkt->handover = (struct handover){
+			.work = HANDOVER_MASQ,
+			.proto = pkt->flow.proto,
+			.check = (void *)pkt->check - (void *)pkt->eth,
+			.change = csum_fold(addrs),
+			.from_port = from_port,
+			.to_port = to_port,
+		};
 		return;
 	}
-	if (pkt->flow.proto == IPPROTO_TCP) {
-		*pkt->check = csum_apply(*pkt->check, addrs + ports);
-	} else if (likely(*pkt->check)) {
-		__u16 check = csum_apply(*pkt->check, addrs + ports);
-
-		*pkt->check = check ? check : 0xffff;
-	} else {
-		/* kernel: udp_dnat_handler() makes one, a checksum of 0 does not stay */
-		*pkt->check = udp_checksum(ctx, pkt->ip->saddr, pkt->ip->daddr,
-					   sizeof(struct ethhdr) + header, pkt->length - header);
-	}
+	if (pkt->flow.proto == IPPROTO_TCP)
+		*pkt->check = csum_apply(*pkt->check, change);
+	else if (likely(*pkt->check))
+		*pkt->check = apply_udp(*pkt->check, change);
+	else /* kernel: udp_dnat_handler() makes one, a checksum of 0 does not stay */
+		*pkt->check = udp_checksum(ctx, src, dst, sizeof(struct ethhdr) + header,
+					   pkt->length - header);
 }
 
 /* masquerade sends a request to the real server. */
 static __always_inline void masquerade(struct xdp_md *ctx, struct packet *pkt,
 				       const struct dest *dest, __be16 port)
 {
+	const struct flow *flow = &pkt->flow;
 	struct ports *ports = pkt->l4;
-	__be32 from = pkt->ip->daddr, to = to_ipv4(&dest->rip);
-	__be16 from_port = ports->dest;
+	__u64 change = pkt->ipv6 ? replace_ipv6(&pkt->ip6->daddr, &dest->rip)
+				 : replace_ipv4(pkt->ip, &pkt->ip->daddr, &dest->rip);
 
-	pkt->ip->daddr = to;
 	ports->dest = port;
-	update_checksums(ctx, pkt, from, to, from_port, port);
+	update_checksum(ctx, pkt, &flow->src, &dest->rip, change, flow->port.dest, port);
 }
 
 /* unmasquerade makes a reply come from the VIP. */
 static __always_inline void unmasquerade(struct xdp_md *ctx, struct packet *pkt,
 					 const struct conn *conn)
 {
+	const struct flow *flow = &pkt->flow;
 	struct ports *ports = pkt->l4;
-	__be32 from = pkt->ip->saddr, to = to_ipv4(&conn->vip);
-	__be16 from_port = ports->source;
+	__u64 change = pkt->ipv6 ? replace_ipv6(&pkt->ip6->saddr, &conn->vip)
+				 : replace_ipv4(pkt->ip, &pkt->ip->saddr, &conn->vip);
 
-	pkt->ip->saddr = to;
 	ports->source = conn->vport;
-	update_checksums(ctx, pkt, from, to, from_port, conn->vport);
+	update_checksum(ctx, pkt, &conn->vip, &flow->dst, change, flow->port.source, conn->vport);
 }
 
 #endif

@@ -7,11 +7,14 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "addr.h"
+#include "extension.h"
 #include "types.h"
 
 /* RFC 792. The kernel's <linux/icmp.h> needs a C library. */
@@ -22,12 +25,21 @@
 #define ICMP_PORT_UNREACH 3
 #define ICMP_FRAG_NEEDED 4
 
+/* RFC 4443. */
+#define ICMPV6_DEST_UNREACH 1
+#define ICMPV6_PKT_TOOBIG 2
+#define ICMPV6_TIME_EXCEEDED 3
+#define ICMPV6_ERRORS_END 128 /* lower types are errors */
+#define ICMPV6_ADDR_UNREACH 3
+#define ICMPV6_PORT_UNREACH 4
+
+/* Of both versions. */
 struct icmphdr {
 	__u8 type;
 	__u8 code;
 	__u16 checksum;
 	__be16 unused;
-	__be16 mtu; /* of "fragmentation needed" */
+	__be16 mtu; /* of "fragmentation needed" and "packet too big" */
 };
 
 /* <sys/socket.h> does, too. */
@@ -73,21 +85,28 @@ struct moment {
 /* A packet under way: its headers, and where it goes next. */
 struct packet {
 	struct ethhdr *eth;
-	struct iphdr *ip;
+	union {
+		struct iphdr *ip;
+		struct ipv6hdr *ip6;
+	};
+	/* Which of the two it is; nothing else tells families apart. So wide for the verifier,
+	 * which forgets smaller constants. */
+	__u64 ipv6;
 	void *l4;
 	void *end;
 	struct flow flow;
+	__u16 *check;	 /* TCP's or UDP's checksum */
 	struct hop next; /* ifindex 0: nowhere */
-	struct moment moment;
-	__u16 mtu;	      /* what the way on can carry, if the packet is too big for it */
-	__u16 *check;	      /* TCP's or UDP's checksum */
-	__u16 length;	      /* of the IP packet, its header included */
-	enum verdict verdict; /* at the end */
-	enum state state;     /* the connection's, after the packet */
 	struct handover handover;
+	struct moment moment;
+	__u16 mtu;	 /* what the way on can carry, if the packet is too big for it */
+	__u16 length;	 /* of the IP packet, its headers included */
+	__u8 verdict;	 /* enum verdict, at the end */
+	__u8 state;	 /* enum state, the connection's after the packet */
 	__u8 hands_over; /* sent by the tc program behind, not by XDP */
 	__u8 syn;	 /* TCP's flag */
 	__u8 event;	 /* enum event, of TCP */
+	__u8 fragmented;
 };
 
 /* roll throws dice. Fixed ones show a sequence that begins with what was given. */
@@ -101,37 +120,72 @@ static __always_inline __u32 roll(struct moment *moment)
 	return dice;
 }
 
-/*
- * Sources that no client has: this network, loopback, multicast, reserved and
- * broadcast (net/ipv4/fib_frontend.c and route.c: martian sources). One that is
- * also the destination is a LAND attack.
- */
-static __always_inline int is_martian(__be32 src, __be32 dst)
+/* Of this network, loopback, multicast, reserved or broadcast. */
+static __always_inline int is_martian_ipv4(const union addr *addr)
 {
-	__u8 first = bpf_ntohl(src) >> 24;
+	__u8 first = addr->bytes[12];
 
-	return first == 0 || first == 127 || first >= 224 || src == dst;
+	return first == 0 || first == 127 || first >= 224;
 }
 
 /*
- * parse fills pkt with an IPv4 packet's headers, or says why it is none of
- * ours. VERDICT_COUNT means: go on.
+ * Unspecified, loopback or multicast; or with IPv4 in it, which on the wire
+ * nobody may have, and which would pass for the IPv4 address here.
  */
-static __always_inline enum verdict parse(struct xdp_md *ctx, struct packet *pkt)
+static __always_inline int is_martian_ipv6(const union addr *addr)
 {
-	void *data = (void *)(long)ctx->data;
-	struct iphdr *ip;
-	__u32 header;
+	return addr->bytes[0] == 0xff ||
+	       (!addr->halves[0] && !(addr->halves[1] & ~bpf_cpu_to_be64(1))) || is_ipv4(addr);
+}
 
-	pkt->end = (void *)(long)ctx->data_end;
-	pkt->eth = data;
-	ip = pkt->ip = data + sizeof(*pkt->eth);
-	if ((void *)(ip + 1) > pkt->end)
-		return VERDICT_OTHER_PROTOCOL;
-	if (pkt->eth->h_proto != bpf_htons(ETH_P_IP))
-		return VERDICT_OTHER_PROTOCOL;
+/*
+ * Sources that no client has (net/ipv4/fib_frontend.c and route.c: martian
+ * sources; net/ipv6/ip6_input.c: ip6_rcv_core()). One that is also the
+ * destination is a LAND attack.
+ */
+static __always_inline int is_martian(const struct packet *pkt)
+{
+	const struct flow *flow = &pkt->flow;
 
-	header = ip->ihl * 4;
+	if (pkt->ipv6)
+		return is_martian_ipv6(&flow->src) || is_ipv4(&flow->dst) ||
+		       is_equal(&flow->src, &flow->dst);
+	return is_martian_ipv4(&flow->src) || to_ipv4(&flow->src) == to_ipv4(&flow->dst);
+}
+
+/* fe80::/10 */
+static __always_inline int is_link_local(const union addr *addr)
+{
+	return addr->bytes[0] == 0xfe && (addr->bytes[1] & 0xc0) == 0x80;
+}
+
+static __always_inline __u8 hop_limit(const struct packet *pkt)
+{
+	return pkt->ipv6 ? pkt->ip6->hop_limit : pkt->ip->ttl;
+}
+
+/* Routers fragment IPv4 alone, and only without DF. */
+static __always_inline int may_be_fragmented(const struct packet *pkt)
+{
+	return !pkt->ipv6 && !(pkt->ip->frag_off & bpf_htons(IP_DF));
+}
+
+/* Of an IP header that follows Ethernet's: its bytes, extension headers included. */
+static __always_inline __u32 header_length(const struct packet *pkt)
+{
+	return pkt->l4 - (void *)pkt->ip;
+}
+
+static __always_inline int is_icmp(const struct packet *pkt)
+{
+	return pkt->flow.proto == (pkt->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
+static __always_inline enum verdict parse_ipv4(struct packet *pkt)
+{
+	struct iphdr *ip = pkt->ip;
+	__u32 header = ip->ihl * 4;
+
 	pkt->length = bpf_ntohs(ip->tot_len);
 	pkt->l4 = (void *)ip + header;
 	if (ip->version != 4 || header < sizeof(*ip) || pkt->length < header)
@@ -139,10 +193,57 @@ static __always_inline enum verdict parse(struct xdp_md *ctx, struct packet *pkt
 	if (pkt->end - (void *)ip < pkt->length)
 		return VERDICT_MALFORMED;
 
+	pkt->fragmented = !!(ip->frag_off & bpf_htons(IP_MF | IP_OFFSET));
 	pkt->flow.proto = ip->protocol;
 	pkt->flow.src = from_ipv4(ip->saddr);
 	pkt->flow.dst = from_ipv4(ip->daddr);
 	return VERDICT_COUNT;
+}
+
+/* Not inlined for its needs of the stack, which are over when it returns. */
+static __noinline enum verdict parse_ipv6(struct xdp_md *ctx, struct packet *pkt)
+{
+	struct chain chain = { .place = sizeof(struct ethhdr) + sizeof(struct ipv6hdr) };
+	struct ipv6hdr *ip6 = pkt->ip6;
+
+	if ((void *)(ip6 + 1) > pkt->end)
+		return VERDICT_MALFORMED;
+	chain.protocol = ip6->nexthdr;
+	if (unlikely(is_extension(chain.protocol)) && !is_followed_to_end(ctx, &chain))
+		return VERDICT_MALFORMED;
+	pkt->length = sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
+	pkt->l4 = (void *)pkt->eth + (chain.place & PLACE_MASK);
+	if (ip6->version != 6 || pkt->length < chain.place - sizeof(struct ethhdr))
+		return VERDICT_MALFORMED;
+	if (pkt->end - (void *)ip6 < pkt->length)
+		return VERDICT_MALFORMED;
+
+	pkt->ipv6 = 1;
+	pkt->fragmented = chain.fragmented;
+	pkt->flow.proto = chain.protocol;
+	pkt->flow.src = from_ipv6(&ip6->saddr);
+	pkt->flow.dst = from_ipv6(&ip6->daddr);
+	return VERDICT_COUNT;
+}
+
+/*
+ * parse fills pkt with the headers, or says why the packet is none of ours.
+ * VERDICT_COUNT means: go on.
+ */
+static __always_inline enum verdict parse(struct xdp_md *ctx, struct packet *pkt)
+{
+	void *data = (void *)(long)ctx->data;
+
+	pkt->end = (void *)(long)ctx->data_end;
+	pkt->eth = data;
+	pkt->ip = data + sizeof(*pkt->eth);
+	if ((void *)(pkt->ip + 1) > pkt->end)
+		return VERDICT_OTHER_PROTOCOL;
+	if (likely(pkt->eth->h_proto == bpf_htons(ETH_P_IP)))
+		return parse_ipv4(pkt);
+	if (pkt->eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return parse_ipv6(ctx, pkt);
+	return VERDICT_OTHER_PROTOCOL;
 }
 
 /* tcp_state_idx(): RST before SYN before FIN before ACK. */
@@ -188,10 +289,10 @@ static __always_inline int parse_udp(struct packet *pkt, __u32 size)
 /* parse_transport reads a TCP or UDP header, or says why it can't. VERDICT_COUNT: go on. */
 static __always_inline enum verdict parse_transport(struct packet *pkt)
 {
-	__u32 size = pkt->length - pkt->ip->ihl * 4;
+	__u32 size = pkt->length - header_length(pkt);
 	int whole;
 
-	if (pkt->ip->frag_off & bpf_htons(IP_MF | IP_OFFSET))
+	if (pkt->fragmented)
 		return VERDICT_FRAGMENT;
 	whole = pkt->flow.proto == IPPROTO_TCP ? parse_tcp(pkt, size) : parse_udp(pkt, size);
 	return whole ? VERDICT_COUNT : VERDICT_MALFORMED;

@@ -21,62 +21,149 @@
 /* net.ipv4.route.min_pmtu: what a forged error can push a path down to. */
 #define MIN_PMTU 552
 
-static __always_inline int is_followed(const struct icmphdr *icmp)
+static __always_inline int is_followed(const struct packet *pkt, const struct icmphdr *icmp)
 {
+	if (pkt->ipv6)
+		return icmp->type < ICMPV6_ERRORS_END;
 	return icmp->type == ICMP_DEST_UNREACH || icmp->type == ICMP_SOURCE_QUENCH ||
 	       icmp->type == ICMP_TIME_EXCEEDED;
 }
 
+/* A quoted packet, of the same family as the error. */
+struct quote {
+	union {
+		struct iphdr *ip;
+		struct ipv6hdr *ip6;
+	};
+	struct ports *ports;
+};
+
+/* parse_ports reads what every transport begins with, if it is quoted. */
+static __always_inline int parse_ports(struct packet *pkt, struct quote *quote, void *l4)
+{
+	struct ports *ports = l4;
+
+	if ((void *)(ports + 1) > pkt->end || (void *)(ports + 1) - (void *)pkt->ip > pkt->length)
+		return 0;
+	quote->ports = ports;
+	pkt->flow.port.source = ports->dest;
+	pkt->flow.port.dest = ports->source;
+	return 1;
+}
+
 /*
- * parse_quote reads the flow of a quoted packet, turned round: the quoted
+ * parse_quote makes the quoted flow the packet's, turned round: the quoted
  * destination is the source of the packets that would answer it.
  */
-static __always_inline struct ports *parse_quote(const struct packet *pkt, struct iphdr *quoted,
-						 struct flow *flow)
+static __always_inline int parse_quote_ipv4(struct packet *pkt, struct iphdr *ip,
+					    struct quote *quote)
 {
-	struct ports *ports;
+	if ((void *)(ip + 1) > pkt->end || ip->version != 4 || ip->ihl < 5)
+		return 0;
+	if (ip->frag_off & bpf_htons(IP_OFFSET))
+		return 0;
+	quote->ip = ip;
+	pkt->flow.src = from_ipv4(ip->daddr);
+	pkt->flow.dst = from_ipv4(ip->saddr);
+	pkt->flow.proto = ip->protocol;
+	return parse_ports(pkt, quote, (void *)ip + ip->ihl * 4);
+}
 
-	if ((void *)(quoted + 1) > pkt->end || quoted->version != 4 || quoted->ihl < 5)
-		return NULL;
-	if (quoted->frag_off & bpf_htons(IP_OFFSET))
-		return NULL;
-	ports = (void *)quoted + quoted->ihl * 4;
-	if ((void *)(ports + 1) > pkt->end || (void *)(ports + 1) - (void *)pkt->ip > pkt->length)
-		return NULL;
-	flow->src = from_ipv4(quoted->daddr);
-	flow->dst = from_ipv4(quoted->saddr);
-	flow->port.source = ports->dest;
-	flow->port.dest = ports->source;
-	flow->proto = quoted->protocol;
-	return ports;
+static __always_inline int parse_quote_ipv6(struct xdp_md *ctx, struct packet *pkt,
+					    struct ipv6hdr *ip6, struct quote *quote)
+{
+	struct chain chain = { .place = (void *)(ip6 + 1) - (void *)pkt->eth };
+
+	if ((void *)(ip6 + 1) > pkt->end || ip6->version != 6)
+		return 0;
+	chain.protocol = ip6->nexthdr;
+	if (is_extension(ip6->nexthdr) && !is_followed_to_end(ctx, &chain))
+		return 0;
+	if (chain.offset)
+		return 0;
+	quote->ip6 = ip6;
+	pkt->flow.src = from_ipv6(&ip6->daddr);
+	pkt->flow.dst = from_ipv6(&ip6->saddr);
+	pkt->flow.proto = chain.protocol;
+	return parse_ports(pkt, quote, (void *)pkt->eth + (chain.place & PLACE_MASK));
+}
+
+/* turn makes a flow that of the other direction. */
+static __always_inline void turn(struct flow *flow)
+{
+	struct ports port = { flow->port.dest, flow->port.source };
+	union addr src = flow->dst;
+
+	flow->dst = flow->src;
+	flow->src = src;
+	flow->port = port;
+}
+
+static __always_inline int parse_quote(struct xdp_md *ctx, struct packet *pkt, void *quoted,
+				       struct quote *quote)
+{
+	return pkt->ipv6 ? parse_quote_ipv6(ctx, pkt, quoted, quote)
+			 : parse_quote_ipv4(pkt, quoted, quote);
+}
+
+/* To whom the error itself is sent. */
+static __always_inline union addr addressee(const struct packet *pkt)
+{
+	return pkt->ipv6 ? from_ipv6(&pkt->ip6->daddr) : from_ipv4(pkt->ip->daddr);
 }
 
 static __always_inline int is_intact(struct xdp_md *ctx, const struct packet *pkt)
 {
-	__u32 header = pkt->l4 - (void *)pkt->ip;
+	__u32 header = header_length(pkt), size = pkt->length - header;
+	__u64 sum = 0;
 
-	return csum_fold(csum_bytes(ctx, sizeof(struct ethhdr) + header, pkt->length - header,
-				    0)) == 0xffff;
+	if (pkt->ipv6) {
+		union addr src = from_ipv6(&pkt->ip6->saddr), dst = from_ipv6(&pkt->ip6->daddr);
+
+		sum = csum_pseudo(&src, &dst, IPPROTO_ICMPV6, size);
+	}
+	return csum_fold(csum_bytes(ctx, sizeof(struct ethhdr) + header, size, sum)) == 0xffff;
 }
 
 /*
- * rewrite changes one address and port in the quoted packet. Its IP header's
- * checksum takes up the change of address, so that the ICMP checksum over both
- * sees only that of the port.
+ * requote changes a port in the quoted packet. An IPv4 header's own checksum
+ * takes up a change of address, so that ICMP's sees that of the port alone;
+ * ICMPv6's sees addresses, too.
  */
-static __always_inline void rewrite(struct icmphdr *icmp, struct iphdr *quoted, __be32 *addr,
-				    __be32 to, __be16 *port, __be16 to_port)
+static __always_inline void requote(struct packet *pkt, __be16 *port, __be16 to, __u64 addrs)
 {
-	quoted->check = csum_apply(quoted->check, csum_change32(*addr, to));
-	icmp->checksum = csum_apply(icmp->checksum, csum_change16(*port, to_port));
-	*addr = to;
-	*port = to_port;
+	struct icmphdr *icmp = pkt->l4;
+	__u64 change = csum_change16(*port, to);
+
+	icmp->checksum = csum_apply(icmp->checksum, pkt->ipv6 ? change + addrs : change);
+	*port = to;
 }
 
-static __always_inline void rewrite_outer(struct iphdr *ip, __be32 *addr, __be32 to)
+/* translate_in and translate_out change addresses and a port in an error and in what it quotes. */
+static __always_inline void translate_in(struct packet *pkt, const struct quote *quote,
+					 const union addr *rip, __be16 port)
 {
-	ip->check = csum_apply(ip->check, csum_change32(*addr, to));
-	*addr = to;
+	__u64 addrs;
+
+	if (pkt->ipv6)
+		addrs = replace_ipv6(&pkt->ip6->daddr, rip) + replace_ipv6(&quote->ip6->saddr, rip);
+	else
+		addrs = replace_ipv4(pkt->ip, &pkt->ip->daddr, rip) +
+			replace_ipv4(quote->ip, &quote->ip->saddr, rip);
+	requote(pkt, &quote->ports->source, port, addrs);
+}
+
+static __always_inline void translate_out(struct packet *pkt, const struct quote *quote,
+					  const union addr *vip, __be16 port)
+{
+	__u64 addrs;
+
+	if (pkt->ipv6)
+		addrs = replace_ipv6(&pkt->ip6->saddr, vip) + replace_ipv6(&quote->ip6->daddr, vip);
+	else
+		addrs = replace_ipv4(pkt->ip, &pkt->ip->saddr, vip) +
+			replace_ipv4(quote->ip, &quote->ip->daddr, vip);
+	requote(pkt, &quote->ports->dest, port, addrs);
 }
 
 /* Errors are counted like packets: not once the destination is removed (ip_vs_out_stats()). */
@@ -90,12 +177,10 @@ static __always_inline void count_error_out(__u32 key, __u32 bytes)
 
 /* From the client or a router on its side, about a packet from the VIP. */
 static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet *pkt,
-					      const struct found *found, struct iphdr *quoted,
-					      struct ports *ports)
+					      const struct found *found, const struct quote *quote)
 {
 	struct conn *conn = found->conn;
-	__u32 overhead = forwarding_of(conn) == FORWARDING_TUNNEL ? sizeof(struct iphdr) : 0;
-	__u32 key = found->dest;
+	__u32 key = found->dest, overhead = 0;
 	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
 
 	if (!dest || dest->flags & DEST_LOCAL)
@@ -104,41 +189,38 @@ static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet 
 		return VERDICT_BAD_CHECKSUM;
 	if (dest->flags & DEST_AVAILABLE)
 		count_in(found->dest, pkt->length);
-	if (pkt->ip->ttl <= 1)
+	if (hop_limit(pkt) <= 1)
 		return VERDICT_ERROR_EXPIRED;
 	if (dest->flags & DEST_NO_ROUTE || !dest->next.ifindex)
 		return VERDICT_NO_NEIGHBOUR;
+	if (forwarding_of(conn) == FORWARDING_TUNNEL)
+		overhead = outer_length(&dest->rip);
 	if (pkt->length + overhead > dest->mtu)
 		return VERDICT_NEEDS_FRAGMENTING;
 
-	if (forwarding_of(conn) == FORWARDING_MASQ) {
-		rewrite(pkt->l4, quoted, &quoted->saddr, to_ipv4(&dest->rip), &ports->source,
-			real_port(conn, dest));
-		rewrite_outer(pkt->ip, &pkt->ip->daddr, to_ipv4(&dest->rip));
-	}
-	decrement_ttl(pkt->ip);
+	if (forwarding_of(conn) == FORWARDING_MASQ)
+		translate_in(pkt, quote, &dest->rip, real_port(conn, dest));
+	lessen_hop_limit(pkt);
 	pkt->next = dest->next;
-	if (forwarding_of(conn) == FORWARDING_TUNNEL && !encapsulate(ctx, pkt, dest))
+	if (forwarding_of(conn) == FORWARDING_TUNNEL && !encapsulate(ctx, pkt, dest, found->dest))
 		return VERDICT_NO_ROOM;
 	return VERDICT_ERROR_IN;
 }
 
 /* From a NAT real server or a router on its side, about a packet from the client. */
 static __always_inline enum verdict relate_out(struct xdp_md *ctx, struct packet *pkt,
-					       const struct found *found, struct iphdr *quoted,
-					       struct ports *ports)
+					       const struct found *found, const struct quote *quote)
 {
 	struct conn *conn = found->conn;
 
-	if (pkt->ip->ttl <= 1)
+	if (hop_limit(pkt) <= 1)
 		return VERDICT_ERROR_EXPIRED;
 	if (!is_intact(ctx, pkt))
 		return VERDICT_BAD_CHECKSUM;
 	if (!set_client_hop(ctx, pkt, conn))
 		return VERDICT_NO_PORT;
-	rewrite(pkt->l4, quoted, &quoted->daddr, to_ipv4(&conn->vip), &ports->dest, conn->vport);
-	rewrite_outer(pkt->ip, &pkt->ip->saddr, to_ipv4(&conn->vip));
-	decrement_ttl(pkt->ip);
+	translate_out(pkt, quote, &conn->vip, conn->vport);
+	lessen_hop_limit(pkt);
 	count_error_out(found->dest, pkt->length);
 	return VERDICT_ERROR_OUT;
 }
@@ -156,26 +238,24 @@ static __always_inline void learn_mtu(struct dest *dest, __u16 mtu)
  * From the path between director and real server, about a tunnel packet: a new
  * error of the same kind goes from the VIP to the client, about its own packet.
  */
-static __always_inline enum verdict relate_tunnel(struct xdp_md *ctx, struct packet *pkt,
-						  struct iphdr *outer)
+static __noinline enum verdict relate_tunnel(struct xdp_md *ctx, struct packet *pkt,
+					     struct iphdr *outer)
 {
 	struct iphdr *inner = outer + 1;
 	struct icmphdr *icmp = pkt->l4;
 	struct found found = {};
+	struct quote quote;
 	struct dest *dest;
-	struct flow flow, turned;
 	__u32 key;
 
+	if ((void *)(inner + 1) > pkt->end)
+		return VERDICT_UNRELATED;
 	if (outer->ihl != 5 || pkt->ip->ihl != 5 || outer->saddr != pkt->ip->daddr)
 		return VERDICT_UNRELATED;
-	if (!parse_quote(pkt, inner, &turned))
+	if (!parse_quote_ipv4(pkt, inner, &quote))
 		return VERDICT_UNRELATED;
-	flow = turned;
-	flow.src = turned.dst;
-	flow.dst = turned.src;
-	flow.port.source = turned.port.dest;
-	flow.port.dest = turned.port.source;
-	if (!find_anywhere(&flow, REQUEST, pkt->moment.now, &found) ||
+	turn(&pkt->flow);
+	if (!find_anywhere(&pkt->flow, REQUEST, pkt->moment.now, &found) ||
 	    forwarding_of(found.conn) != FORWARDING_TUNNEL)
 		return VERDICT_UNRELATED;
 	key = found.dest;
@@ -189,12 +269,12 @@ static __always_inline enum verdict relate_tunnel(struct xdp_md *ctx, struct pac
 	struct complaint complaint = {
 		.type = icmp->type,
 		.code = icmp->code,
-		.from = inner->daddr,
-		.to = inner->saddr,
+		.from = pkt->flow.dst,
+		.to = pkt->flow.src,
 		.tos = inner->tos,
 		.id = roll(&pkt->moment),
 	};
-	__u32 quoted = pkt->length - ICMP_HEADERS - sizeof(*outer);
+	__u32 quoted = quote_length(0, pkt->length - complaint_length(0) - sizeof(*outer));
 
 	if (icmp->type == ICMP_DEST_UNREACH && icmp->code == ICMP_FRAG_NEEDED) {
 		/* The kernel reports the route's MTU as it was; the client's next try hears the new
@@ -204,15 +284,13 @@ static __always_inline enum verdict relate_tunnel(struct xdp_md *ctx, struct pac
 		if (!(inner->frag_off & bpf_htons(IP_DF)))
 			return VERDICT_NEEDS_FRAGMENTING;
 	}
-	if (quoted > ICMP_QUOTE)
-		quoted = ICMP_QUOTE;
 	count_error_out(found.dest, pkt->length);
 	if (!set_client_hop(ctx, pkt, found.conn))
 		return VERDICT_NO_PORT;
 	__u32 frame = pkt->end - (void *)pkt->eth;
 
 	if (bpf_xdp_adjust_head(ctx, sizeof(*outer)) ||
-	    bpf_xdp_adjust_tail(ctx, (int)(sizeof(struct ethhdr) + ICMP_HEADERS + quoted +
+	    bpf_xdp_adjust_tail(ctx, (int)(sizeof(struct ethhdr) + complaint_length(0) + quoted +
 					   sizeof(*outer) - frame)) ||
 	    !write_complaint(ctx, &complaint, quoted)) {
 		pkt->next.ifindex = 0;
@@ -221,39 +299,50 @@ static __always_inline enum verdict relate_tunnel(struct xdp_md *ctx, struct pac
 	return VERDICT_ERROR_OUT;
 }
 
+/* The kernel follows errors about tunnels of IPv4 in IPv4 alone (ip_vs_in_icmp()). */
+static __always_inline int quotes_tunnel(const struct packet *pkt, const struct icmphdr *icmp)
+{
+	const struct iphdr *quoted = (const void *)(icmp + 1);
+
+	return !pkt->ipv6 && (void *)(quoted + 1) <= pkt->end && quoted->protocol == IPPROTO_IPIP;
+}
+
+/* relate_connection follows an error about a packet that went by a connection. */
+static __noinline enum verdict relate_connection(struct xdp_md *ctx, struct packet *pkt,
+						 void *quoted)
+{
+	const struct flow *flow = &pkt->flow;
+	struct found found = {};
+	struct quote quote;
+	union addr to;
+
+	if (!parse_quote(ctx, pkt, quoted, &quote))
+		return VERDICT_UNRELATED;
+	to = addressee(pkt);
+	if (!is_equal(&flow->dst, &to))
+		return VERDICT_UNRELATED;
+	if (may_be_vip(&flow->dst) && find_anywhere(flow, REQUEST, pkt->moment.now, &found))
+		return relate_in(ctx, pkt, &found, &quote);
+	if (may_be_rip(&flow->src) && find_anywhere(flow, REPLY, pkt->moment.now, &found))
+		return relate_out(ctx, pkt, &found, &quote);
+	return VERDICT_UNRELATED;
+}
+
 /* relate decides about an ICMP packet. */
-static __noinline enum verdict relate(struct xdp_md *ctx, struct packet *pkt)
+static __always_inline enum verdict relate(struct xdp_md *ctx, struct packet *pkt)
 {
 	struct icmphdr *icmp = pkt->l4;
-	struct iphdr *quoted = (void *)(icmp + 1);
-	struct found found = {};
-	struct ports *ports;
-	struct flow flow;
 
-	if (pkt->ip->frag_off & bpf_htons(IP_MF | IP_OFFSET))
+	if (pkt->fragmented)
 		return VERDICT_FRAGMENT;
-	if ((void *)(quoted + 1) > pkt->end)
-		return VERDICT_UNRELATED;
-	if (!is_followed(icmp))
+	if ((void *)(icmp + 1) > pkt->end || !is_followed(pkt, icmp))
 		return VERDICT_UNRELATED;
 	if (!is_for_us(find_interface(ctx->ingress_ifindex), ctx->ingress_ifindex, pkt->eth))
 		return VERDICT_OTHER_HOST;
-	if (is_martian(pkt->ip->saddr, pkt->ip->daddr))
+	if (is_martian(pkt))
 		return VERDICT_MARTIAN;
-	if (quoted->protocol == IPPROTO_IPIP)
-		return relate_tunnel(ctx, pkt, quoted);
-
-	ports = parse_quote(pkt, quoted, &flow);
-	if (!ports)
-		return VERDICT_UNRELATED;
-	if (is_equal(&flow.dst, &pkt->flow.dst) && may_be_vip(&flow.dst) &&
-	    find_anywhere(&flow, REQUEST, pkt->moment.now, &found))
-		return relate_in(ctx, pkt, &found, quoted, ports);
-
-	if (is_equal(&flow.dst, &pkt->flow.dst) && may_be_rip(&flow.src) &&
-	    find_anywhere(&flow, REPLY, pkt->moment.now, &found))
-		return relate_out(ctx, pkt, &found, quoted, ports);
-	return VERDICT_UNRELATED;
+	return quotes_tunnel(pkt, icmp) ? relate_tunnel(ctx, pkt, (void *)(icmp + 1))
+					: relate_connection(ctx, pkt, icmp + 1);
 }
 
 #endif

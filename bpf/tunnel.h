@@ -1,11 +1,46 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* TUN: the packet, unchanged, inside one for the real server (RFC 2003). */
+/* TUN: the packet, unchanged, inside one for the real server (RFC 2003, RFC 2473, RFC 4213). */
 #ifndef LVSX_TUNNEL_H
 #define LVSX_TUNNEL_H
 
 #include "csum.h"
 #include "packet.h"
 #include "types.h"
+
+/* What an outer header says of the packet inside. */
+struct inner {
+	__u16 length; /* of the packet */
+	__u8 tos;
+	__u8 hop_limit; /* already lessened */
+	__u8 proto;	/* that it is for the outer header */
+	__u8 dont_fragment;
+};
+
+static __always_inline struct inner inner_ipv4(const struct iphdr *ip)
+{
+	return (struct inner){
+		.length = bpf_ntohs(ip->tot_len),
+		.tos = ip->tos,
+		.hop_limit = ip->ttl,
+		.proto = IPPROTO_IPIP,
+		.dont_fragment = !!(ip->frag_off & bpf_htons(IP_DF)),
+	};
+}
+
+static __always_inline __u8 traffic_class(const struct ipv6hdr *ip6)
+{
+	return ip6->priority << 4 | ip6->flow_lbl[0] >> 4;
+}
+
+static __always_inline struct inner inner_ipv6(const struct ipv6hdr *ip6)
+{
+	return (struct inner){
+		.length = sizeof(*ip6) + bpf_ntohs(ip6->payload_len),
+		.tos = traffic_class(ip6),
+		.hop_limit = ip6->hop_limit,
+		.proto = IPPROTO_IPV6,
+	};
+}
 
 /*
  * The outer TOS: the inner one, but a mark of congestion becomes ECT(0) so that
@@ -16,54 +51,99 @@ static __always_inline __u8 outer_tos(__u8 tos)
 	return (tos & 3) == 3 ? (tos & ~3) | 2 : tos;
 }
 
-/*
- * outer_header is what goes in front: TTL is the inner one's, already lessened,
- * DF likewise. Without DF the header needs an id of its own.
- */
-static __always_inline struct iphdr outer_header(const struct iphdr *inner, __be32 from, __be32 to,
-						 __u16 id)
+/* What a real server's outer header adds to a packet. */
+static __always_inline __u32 outer_length(const union addr *rip)
+{
+	return is_ipv4(rip) ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+}
+
+/* Without DF, the inner one's, the header needs an id of its own. */
+static __always_inline struct iphdr outer_ipv4(const struct inner *inner, const struct dest *dest,
+					       __u16 id)
 {
 	struct iphdr outer = {
 		.version = 4,
 		.ihl = 5,
 		.tos = outer_tos(inner->tos),
-		.tot_len = bpf_htons(bpf_ntohs(inner->tot_len) + sizeof(outer)),
-		.frag_off = inner->frag_off & bpf_htons(IP_DF),
-		.ttl = inner->ttl,
-		.protocol = IPPROTO_IPIP,
-		.saddr = from,
-		.daddr = to,
+		.tot_len = bpf_htons(inner->length + sizeof(outer)),
+		.id = inner->dont_fragment ? 0 : id,
+		.frag_off = inner->dont_fragment ? bpf_htons(IP_DF) : 0,
+		.ttl = inner->hop_limit,
+		.protocol = inner->proto,
+		.saddr = to_ipv4(&dest->tunnel_source),
+		.daddr = to_ipv4(&dest->rip),
 	};
 
-	if (!outer.frag_off)
-		outer.id = id;
 	outer.check = ip_csum(&outer);
 	return outer;
 }
 
-static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *pkt,
-				       const struct dest *dest)
+static __always_inline struct ipv6hdr outer_ipv6(const struct inner *inner, const struct dest *dest)
 {
-	__be32 from = to_ipv4(&dest->tunnel_source), to = to_ipv4(&dest->rip);
-	struct iphdr outer;
+	__u8 tos = outer_tos(inner->tos);
+	struct ipv6hdr outer = {
+		.version = 6,
+		.payload_len = bpf_htons(inner->length),
+		.nexthdr = inner->proto,
+		.hop_limit = inner->hop_limit,
+	};
 
-	if (pkt->hands_over) {
-		pkt->handover = (struct handover){ 0, HANDOVER_TUNNEL, from, to, 0, 0 };
-		return 1;
-	}
-	outer = outer_header(pkt->ip, from, to,
-			     pkt->ip->frag_off & bpf_htons(IP_DF) ? 0 : roll(&pkt->moment));
-	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(outer)))
+	outer.priority = tos >> 4;
+	outer.flow_lbl[0] = tos << 4;
+	__builtin_memcpy(&outer.saddr, &dest->tunnel_source, sizeof(outer.saddr));
+	__builtin_memcpy(&outer.daddr, &dest->rip, sizeof(outer.daddr));
+	return outer;
+}
+
+/* grow makes room between Ethernet's header and the rest. */
+static __always_inline int grow(struct xdp_md *ctx, struct packet *pkt, __u32 size)
+{
+	if (bpf_xdp_adjust_head(ctx, -(int)size))
 		return 0;
-
 	pkt->eth = (void *)(long)ctx->data;
 	pkt->end = (void *)(long)ctx->data_end;
 	pkt->ip = (void *)(pkt->eth + 1);
-	if ((void *)(pkt->ip + 1) > pkt->end)
+	return (void *)pkt->ip + size <= pkt->end;
+}
+
+static __always_inline int put_ipv4(struct xdp_md *ctx, struct packet *pkt, const struct dest *dest,
+				    const struct inner *inner)
+{
+	__u16 id = inner->dont_fragment ? 0 : roll(&pkt->moment);
+	struct iphdr outer = outer_ipv4(inner, dest, id);
+
+	if (!grow(ctx, pkt, sizeof(outer)))
 		return 0;
 	*pkt->ip = outer;
 	pkt->eth->h_proto = bpf_htons(ETH_P_IP);
 	return 1;
+}
+
+/* Not inlined: its header is large for the stack. */
+static __noinline int put_ipv6(struct xdp_md *ctx, struct packet *pkt, const struct dest *dest,
+			       const struct inner *inner)
+{
+	struct ipv6hdr outer = outer_ipv6(inner, dest);
+
+	if (!grow(ctx, pkt, sizeof(outer)))
+		return 0;
+	*pkt->ip6 = outer;
+	pkt->eth->h_proto = bpf_htons(ETH_P_IPV6);
+	return 1;
+}
+
+static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *pkt,
+				       const struct dest *dest, __u32 key)
+{
+	struct inner inner;
+
+	if (pkt->hands_over) {
+		pkt->handover = (struct handover){ .work = HANDOVER_TUNNEL, .dest = key };
+		return 1;
+	}
+	inner = pkt->ipv6 ? inner_ipv6(pkt->ip6) : inner_ipv4(pkt->ip);
+	return is_ipv4(&dest->rip) ? put_ipv4(ctx, pkt, dest, &inner)
+				   : put_ipv6(ctx, pkt, dest, &inner);
 }
 
 #endif

@@ -68,7 +68,7 @@ enum state {
 enum verdict {
 	/* to the kernel, untouched */
 	VERDICT_NOT_OURS,	/* no service and no connection of ours */
-	VERDICT_OTHER_PROTOCOL, /* ARP, IPv6, GRE ... : nothing we balance */
+	VERDICT_OTHER_PROTOCOL, /* ARP, GRE ... : nothing we balance */
 	VERDICT_OTHER_HOST,	/* not addressed to this interface */
 	VERDICT_MALFORMED,	/* headers that lie or are cut off */
 	VERDICT_MARTIAN,	/* a source that no client can have */
@@ -457,7 +457,7 @@ enum handover_work {
 	HANDOVER_SEND,
 	HANDOVER_MASQ,	 /* the transport checksum follows a change of one address and port */
 	HANDOVER_TUNNEL, /* an outer header is to be put in front */
-};
+} __attribute__((packed));
 
 /*
  * What XDP in generic mode leaves to the tc program behind it, in front of the
@@ -466,11 +466,15 @@ enum handover_work {
  */
 struct handover {
 	__u32 ifindex;
+	union {
+		__u32 dest;   /* whose outer header it is */
+		__u32 change; /* what the transport checksum gains by the new address */
+	};
+	__be16 from_port; /* before */
+	__be16 to_port;	  /* and after */
+	__u16 check;	  /* where in the frame the transport checksum stands */
+	__u8 proto;
 	enum handover_work work;
-	__be32 from; /* address before, or of the outer header's source */
-	__be32 to;   /* address after, or of the outer header's destination */
-	__be16 from_port;
-	__be16 to_port;
 };
 _Static_assert(sizeof(struct handover) <= 32, "handover fits before a packet");
 

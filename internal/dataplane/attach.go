@@ -86,8 +86,9 @@ func (d *Dataplane) Attach(ifindex int, mode Mode) error {
 	return nil
 }
 
-// loadSender loads the tc program, where the kernel has tcx to attach it by.
-func loadSender(spec *ebpf.ProgramSpec) (*ebpf.Program, error) {
+// loadSender loads the tc program, where the kernel has tcx to attach it by. It
+// shares the map of destinations with the one that it is behind.
+func loadSender(spec *ebpf.ProgramSpec, dests *ebpf.Map) (*ebpf.Program, error) {
 	const tcx = 6<<16 | 6<<8
 	version, err := features.LinuxVersionCode()
 	if err != nil {
@@ -95,6 +96,9 @@ func loadSender(spec *ebpf.ProgramSpec) (*ebpf.Program, error) {
 	}
 	if version < tcx {
 		return nil, nil
+	}
+	if err := spec.Instructions.AssociateMap("dests", dests); err != nil {
+		return nil, fmt.Errorf("load program behind XDP: %w", err)
 	}
 	program, err := ebpf.NewProgram(spec)
 	if err != nil {

@@ -142,7 +142,7 @@ func (d *Dataplane) load() error {
 	}
 	d.adopted = len(pinned.maps) > 0
 	d.maps, d.program, d.test = loaded.directorMaps, loaded.Program, loaded.Test
-	if d.sender, err = loadSender(send); err != nil {
+	if d.sender, err = loadSender(send, loaded.Dests); err != nil {
 		return err
 	}
 	defer loaded.Settings.Close()

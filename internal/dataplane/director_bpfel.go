@@ -165,7 +165,7 @@ const (
 	directorForwardingFORWARDING_ROUTE  directorForwarding = 3
 )
 
-type directorHandoverWork uint32
+type directorHandoverWork uint8
 
 const (
 	directorHandoverWorkHANDOVER_SEND   directorHandoverWork = 0

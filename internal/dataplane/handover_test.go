@@ -4,6 +4,7 @@ package dataplane
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"slices"
 	"testing"
 )
@@ -15,33 +16,57 @@ func (b *bench) handOver() {
 
 // sendOn does what bpf/director.bpf.c: send_on() has the stack do of a frame
 // with a struct handover in front.
-func sendOn(left []byte) []byte {
-	const size = 20
+func (b *bench) sendOn(left []byte) []byte {
+	const size = 16
 	if len(left) < size+34 {
 		return nil
 	}
-	work := directorHandoverWork(binary.NativeEndian.Uint32(left[4:]))
+	work := directorHandoverWork(left[15])
 	what, f := left[:size], slices.Clone(left[size:])
-	ip := f[14:]
 	switch work {
 	case directorHandoverWorkHANDOVER_MASQ:
-		at := int(ip[0]&15)*4 + map[byte]int{6: 16, 17: 6}[ip[9]]
-		// RFC 1624, equation 3, over address and port
-		old := ^binary.BigEndian.Uint16(ip[at:])
-		sum := ^checksum([]byte{byte(old >> 8), byte(old)}, inverted(what[8:12]), what[12:16], inverted(what[16:18]), what[18:20])
-		if sum = ^sum; sum == 0 && ip[9] == 17 {
-			sum = 0xffff
-		}
-		binary.BigEndian.PutUint16(ip[at:], sum)
+		finishMasquerade(what, f)
 	case directorHandoverWorkHANDOVER_TUNNEL:
-		outer := ipv4(address(what[8:]), address(what[12:]), 4, nil)
-		outer = with(outer, func(outer []byte) {
-			binary.BigEndian.PutUint16(outer[2:], 20+binary.BigEndian.Uint16(ip[2:]))
-			outer[6], outer[8] = ip[6]&0x40, ip[8]
-		})
-		f = slices.Concat(f[:14], outer, ip)
+		dest := b.dests.at[binary.NativeEndian.Uint32(what[4:])]
+		return finishTunnel(f, fromAddr(dest.TunnelSource), fromAddr(dest.Rip))
 	}
 	return f
+}
+
+// finishMasquerade is RFC 1624, equation 3, over what addresses change and the
+// port.
+func finishMasquerade(what, f []byte) {
+	at := int(binary.NativeEndian.Uint16(what[12:]))
+	old := ^binary.BigEndian.Uint16(f[at:])
+	sum := checksum([]byte{byte(old >> 8), byte(old)}, what[4:8], inverted(what[8:10]), what[10:12])
+	if sum == 0 && what[14] == 17 {
+		sum = 0xffff
+	}
+	binary.BigEndian.PutUint16(f[at:], sum)
+}
+
+// finishTunnel puts the outer header in front of the packet.
+func finishTunnel(f []byte, from, to netip.Addr) []byte {
+	ip := f[14:]
+	tos, ttl, proto := ip[1], ip[8], byte(4)
+	if ip[0]>>4 == 6 {
+		tos, ttl, proto = ip[0]<<4|ip[1]>>4, ip[7], 41
+	}
+	if tos&3 == 3 {
+		tos ^= 1
+	}
+	if to.Is4() {
+		outer := with(ipv4(from, to, proto, ip), func(outer []byte) {
+			outer[1], outer[6], outer[8] = tos, 0, ttl
+			if proto == 4 {
+				outer[6] = ip[6] & 0x40
+			}
+		})
+		return slices.Concat(f[:12], []byte{8, 0}, outer)
+	}
+	outer := ipv6(from, to, proto, ip)
+	outer[0], outer[1], outer[7] = 0x60|tos>>4, tos<<4, ttl
+	return slices.Concat(f[:12], []byte{0x86, 0xdd}, outer)
 }
 
 func inverted(b []byte) []byte {

@@ -30,8 +30,9 @@ const loopback = 1
 var (
 	directorMAC = net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	// directorAddress is the director's on the side of the real servers.
-	directorAddress = netip.MustParseAddr("192.168.1.1")
-	clientMAC       = net.HardwareAddr{2, 0, 0, 0, 0x0c, 2} // the clients' gateway, as in the recordings
+	directorAddress  = netip.MustParseAddr("192.168.1.1")
+	directorAddress6 = netip.MustParseAddr("2001:db8:1::1")
+	clientMAC        = net.HardwareAddr{2, 0, 0, 0, 0x0c, 2} // the clients' gateway, as in the recordings
 )
 
 // serverMAC is real server N's, as in the recordings.
@@ -268,16 +269,29 @@ func (b *bench) resolve() {
 	}
 }
 
+// numberOf is N of the real servers 192.168.1.N and 2001:db8:1::N.
+func numberOf(rip netip.Addr) byte {
+	last := rip.As16()[15]
+	if rip.Is6() {
+		return last>>4*10 + last&15 // hexadecimal digits that are read as decimal
+	}
+	return last
+}
+
 func hopTo(rip netip.Addr) NextHop {
-	if rip.IsLoopback() || rip == directorAddress {
+	if rip.IsLoopback() || rip == directorAddress || rip == directorAddress6 {
 		return NextHop{Local: true, MTU: 1500}
+	}
+	source := directorAddress
+	if rip.Is6() {
+		source = directorAddress6
 	}
 	return NextHop{
 		Interface: loopback,
 		Source:    directorMAC,
-		Neighbour: serverMAC(rip.As16()[15]),
+		Neighbour: serverMAC(numberOf(rip)),
 		MTU:       1500,
-		Address:   directorAddress,
+		Address:   source,
 	}
 }
 
@@ -337,7 +351,7 @@ func (b *bench) try(frame []byte) (outcome, error) {
 	o := outcome{action: action, verdict: verdictNames[told.Verdict], state: stateNames[told.State]}
 	left := run.DataOut
 	if action == xdpPass && fateOf(directorVerdict(told.Verdict)) != Passed {
-		o.action, left = xdpRedirect, sendOn(left)
+		o.action, left = xdpRedirect, b.sendOn(left)
 		action = o.action
 	}
 	if len(left) >= 14 {

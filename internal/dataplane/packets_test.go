@@ -25,6 +25,43 @@ func ipv4(src, dst netip.Addr, proto byte, payload []byte) []byte {
 	return append(ip, payload...)
 }
 
+// ipv6 is an IPv6 packet: a header and what follows it.
+func ipv6(src, dst netip.Addr, next byte, payload []byte) []byte {
+	ip := make([]byte, 40, 40+len(payload))
+	ip[0] = 0x60
+	binary.BigEndian.PutUint16(ip[4:], uint16(len(payload)))
+	ip[6], ip[7] = next, 64
+	copy(ip[8:], src.AsSlice())
+	copy(ip[24:], dst.AsSlice())
+	return append(ip, payload...)
+}
+
+// ip is a packet of the addresses' family.
+func ip(src, dst netip.Addr, proto byte, payload []byte) []byte {
+	if src.Is4() {
+		return ipv4(src, dst, proto, payload)
+	}
+	return ipv6(src, dst, proto, payload)
+}
+
+// extended puts extension headers in front of what an IPv6 packet carries: of
+// the kinds given, 8 bytes each.
+func extended(packet []byte, kinds ...byte) []byte {
+	src, dst := netip.AddrFrom16([16]byte(packet[8:24])), netip.AddrFrom16([16]byte(packet[24:40]))
+	next, payload := packet[6], packet[40:]
+	for _, kind := range slices.Backward(kinds) {
+		header := []byte{next, 0, 1, 4, 0, 0, 0, 0} // PadN
+		if kind == 43 {
+			header = []byte{next, 0, 4, 0, 0, 0, 0, 0} // no segments left
+		}
+		if kind == 44 {
+			header = []byte{next, 0, 0, 0, 1, 2, 3, 4}
+		}
+		next, payload = kind, slices.Concat(header, payload)
+	}
+	return ipv6(src, dst, next, payload)
+}
+
 // tcp is a segment with the flags named by letters: S, A, F, R, P.
 func tcp(src, dst netip.AddrPort, flags string, payload ...byte) []byte {
 	segment := make([]byte, 20, 20+len(payload))
@@ -38,7 +75,7 @@ func tcp(src, dst netip.AddrPort, flags string, payload ...byte) []byte {
 	segment[14], segment[15] = 0xff, 0xff
 	segment = append(segment, payload...)
 	binary.BigEndian.PutUint16(segment[16:], transportChecksum(src.Addr(), dst.Addr(), 6, segment))
-	return ipv4(src.Addr(), dst.Addr(), 6, segment)
+	return ip(src.Addr(), dst.Addr(), 6, segment)
 }
 
 func udp(src, dst netip.AddrPort, payload ...byte) []byte {
@@ -48,12 +85,16 @@ func udp(src, dst netip.AddrPort, payload ...byte) []byte {
 	binary.BigEndian.PutUint16(datagram[4:], uint16(8+len(payload)))
 	datagram = append(datagram, payload...)
 	binary.BigEndian.PutUint16(datagram[6:], transportChecksum(src.Addr(), dst.Addr(), 17, datagram))
-	return ipv4(src.Addr(), dst.Addr(), 17, datagram)
+	return ip(src.Addr(), dst.Addr(), 17, datagram)
 }
 
-// icmpError is an ICMP error about the quoted packet.
+// icmpError is an ICMP or ICMPv6 error about the quoted packet.
 func icmpError(src, dst netip.Addr, kind, code byte, mtu uint16, quoted []byte) []byte {
 	message := append([]byte{kind, code, 0, 0, 0, 0, byte(mtu >> 8), byte(mtu)}, quoted...)
+	if src.Is6() {
+		binary.BigEndian.PutUint16(message[2:], transportChecksum(src, dst, 58, message))
+		return ipv6(src, dst, 58, message)
+	}
 	binary.BigEndian.PutUint16(message[2:], checksum(message))
 	return ipv4(src, dst, 1, message)
 }
@@ -79,34 +120,46 @@ func transportChecksum(src, dst netip.Addr, proto byte, segment []byte) uint16 {
 	return 0xffff
 }
 
+// transportOf finds what a packet carries, behind any extension headers.
+func transportOf(ip []byte) (src, dst netip.Addr, proto byte, l4 []byte) {
+	if ip[0]>>4 == 4 {
+		return netip.AddrFrom4([4]byte(ip[12:])), netip.AddrFrom4([4]byte(ip[16:])), ip[9], ip[int(ip[0]&15)*4:]
+	}
+	proto, l4 = ip[6], ip[40:]
+	for proto == 0 || proto == 43 || proto == 44 || proto == 60 {
+		size := 8
+		if proto != 44 {
+			size += 8 * int(l4[1])
+		}
+		proto, l4 = l4[0], l4[size:]
+	}
+	return netip.AddrFrom16([16]byte(ip[8:])), netip.AddrFrom16([16]byte(ip[24:])), proto, l4
+}
+
 // endpoints reads a packet's addresses and ports.
 func endpoints(ip []byte) (src, dst netip.AddrPort) {
-	l4 := ip[int(ip[0]&15)*4:]
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[12:16])), binary.BigEndian.Uint16(l4)),
-		netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[16:20])), binary.BigEndian.Uint16(l4[2:]))
+	from, to, _, l4 := transportOf(ip)
+	return netip.AddrPortFrom(from, binary.BigEndian.Uint16(l4)), netip.AddrPortFrom(to, binary.BigEndian.Uint16(l4[2:]))
 }
 
 // broken says which checksum of a packet is wrong, if any is.
 func broken(ip []byte) string {
-	header := int(ip[0]&15) * 4
-	if checksum(ip[:header]) != 0 {
+	if ip[0]>>4 == 4 && checksum(ip[:int(ip[0]&15)*4]) != 0 {
 		return "IP checksum"
 	}
-	l4, at := ip[header:], map[byte]int{6: 16, 17: 6, 1: 2}[ip[9]]
-	switch {
-	case ip[9] == 4:
+	src, dst, proto, l4 := transportOf(ip)
+	switch proto {
+	case 4, 41:
 		return broken(l4)
-	case at == 0:
-		return ""
-	case ip[9] == 1:
+	case 1:
 		if checksum(l4) != 0 {
 			return "ICMP checksum"
 		}
-		return ""
-	}
-	pseudo := slices.Concat(ip[12:20], []byte{0, ip[9], byte(len(l4) >> 8), byte(len(l4))})
-	if checksum(pseudo, l4) != 0 {
-		return "transport checksum"
+	case 6, 17, 58:
+		pseudo := slices.Concat(src.AsSlice(), dst.AsSlice(), []byte{0, proto, byte(len(l4) >> 8), byte(len(l4))})
+		if checksum(pseudo, l4) != 0 {
+			return "transport checksum"
+		}
 	}
 	return ""
 }

@@ -59,9 +59,6 @@ func (p *player) play(s traceStep) string {
 // open sends the first packet and, if a server got it, shakes hands.
 func (p *player) open(s traceStep) string {
 	f := playedFlow{client: netip.AddrPortFrom(s.Src, s.Sport), vip: netip.AddrPortFrom(s.Dst, s.Dport)}
-	if !s.Src.Is4() {
-		return "IPv6 packets are not made"
-	}
 	first := tcp(f.client, f.vip, "S")
 	if s.Op == "udp" {
 		first = udp(f.client, f.vip, 'x')
@@ -122,7 +119,7 @@ func (p *player) exchange(f playedFlow, segments ...string) string {
 		if p.forward != "nat" {
 			continue
 		}
-		o := p.send(serverMAC(f.server.Addr().As4()[3]), tcp(f.server, f.client, s[1:]))
+		o := p.send(serverMAC(numberOf(f.server.Addr())), tcp(f.server, f.client, s[1:]))
 		if o.mac.String() != clientMAC.String() || broken(o.ip) != "" {
 			return fmt.Sprintf("server's %s: %s %s", s[1:], o.verdict, broken(o.ip))
 		}
@@ -153,17 +150,21 @@ func (p *player) server(o outcome) string {
 	case o.action == xdpDrop:
 		return "none"
 	case o.mac.String() == clientMAC.String():
-		return fmt.Sprintf("icmp-%d-%d", o.ip[20], o.ip[21])
+		_, _, _, l4 := transportOf(o.ip)
+		return fmt.Sprintf("icmp-%d-%d", l4[0], l4[1])
 	case broken(o.ip) != "":
 		return "nobody: " + broken(o.ip)
 	}
 	number := o.mac[5]/16*10 + o.mac[5]%16
 	_, dst := endpoints(o.ip)
-	switch p.forward {
-	case "dr":
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 168, 1, number}), dst.Port()).String()
-	case "tun":
-		_, inner := endpoints(o.ip[20:])
+	switch {
+	case p.forward == "dr" && dst.Addr().Is6():
+		return fmt.Sprintf("[2001:db8:1::%d]:%d", number, dst.Port())
+	case p.forward == "dr":
+		return fmt.Sprintf("192.168.1.%d:%d", number, dst.Port())
+	case p.forward == "tun":
+		_, _, _, packed := transportOf(o.ip)
+		_, inner := endpoints(packed)
 		return netip.AddrPortFrom(dst.Addr(), inner.Port()).String()
 	}
 	return dst.String()
