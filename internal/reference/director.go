@@ -57,6 +57,18 @@ func New(mac MAC, clock Clock) *Director {
 // SetWay says how a real server is reached from now on.
 func (d *Director) SetWay(rip netip.Addr, way Way) {
 	d.ways[rip] = way
+	for _, s := range d.services {
+		forgetMTU(s.dests, rip)
+	}
+	forgetMTU(d.trash, rip)
+}
+
+func forgetMTU(dests []*dest, rip netip.Addr) {
+	for _, dest := range dests {
+		if dest.RIP.Addr() == rip {
+			dest.learnedMTU = 0
+		}
+	}
 }
 
 // Pass lets time go by. Connections whose time is over end.

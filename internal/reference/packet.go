@@ -40,15 +40,12 @@ func (p *packet) flags() byte { return p.payload()[13] }
 // see.
 func (p *packet) parse(frame []byte) Verdict {
 	*p = packet{frame: frame}
-	if binary.BigEndian.Uint16(frame[12:]) != 0x0800 {
+	if binary.BigEndian.Uint16(frame[12:]) != 0x0800 || len(frame) < ethernetHeader+20 {
 		return OtherProtocol
 	}
 	var whole bool
 	if p.ip, p.header, whole = readIP(frame[ethernetHeader:]); !whole {
 		return Malformed
-	}
-	if isFragment(p.ip) {
-		return Fragment
 	}
 	p.proto = ipvs.Protocol(p.ip[9])
 	p.src = netip.AddrPortFrom(address(p.ip[12:]), 0)
@@ -83,16 +80,22 @@ func isFragment(ip []byte) bool {
 	return binary.BigEndian.Uint16(ip[6:])&0x3fff != 0
 }
 
-// parseTransport reads the ports of TCP (RFC 9293) and UDP (RFC 768).
-func (p *packet) parseTransport() bool {
-	size := map[ipvs.Protocol]int{ipvs.TCP: 20, ipvs.UDP: 8}[p.proto]
-	l4 := p.payload()
+// parseTransport reads the ports of TCP (RFC 9293) and UDP (RFC 768), which only
+// a packet's first fragment has.
+func (p *packet) parseTransport() Verdict {
+	if isFragment(p.ip) {
+		return Fragment
+	}
+	l4, size := p.payload(), 8
+	if p.proto == ipvs.TCP {
+		size = 20
+	}
 	if len(l4) < size {
-		return false
+		return Malformed
 	}
 	p.src = netip.AddrPortFrom(p.src.Addr(), binary.BigEndian.Uint16(l4))
 	p.dst = netip.AddrPortFrom(p.dst.Addr(), binary.BigEndian.Uint16(l4[2:]))
-	return true
+	return ""
 }
 
 func address(b []byte) netip.Addr {

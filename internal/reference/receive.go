@@ -31,8 +31,9 @@ func (d *Director) Receive(frame []byte) Outcome {
 		return Outcome{Verdict: OtherHost}
 	case isMartian(p.src.Addr()), p.src.Addr() == p.dst.Addr():
 		return Outcome{Verdict: Martian}
-	case !p.parseTransport():
-		return Outcome{Verdict: Malformed}
+	}
+	if v := p.parseTransport(); v != "" {
+		return Outcome{Verdict: v}
 	}
 	c, ambiguous := d.conns.findReply(flow{p.proto, p.dst, p.src})
 	switch {
@@ -153,11 +154,18 @@ func (d *Director) forward(c *conn, p *packet) Outcome {
 
 // mtu is what a packet to the connection's server may have.
 func (d *Director) mtu(c *conn) int {
-	mtu := d.ways[c.server.Addr()].MTU
+	mtu := d.wayMTU(c.dest)
 	if c.method == ipvs.Tunnel {
 		mtu -= 20
 	}
 	return mtu
+}
+
+func (d *Director) wayMTU(dest *dest) int {
+	if dest.learnedMTU != 0 {
+		return dest.learnedMTU
+	}
+	return d.ways[dest.RIP.Addr()].MTU
 }
 
 // tooBig tells the sender what may be sent. It quotes the packet as it would have

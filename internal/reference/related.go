@@ -22,23 +22,29 @@ const icmpHeader = 8
 // relate is an ICMP packet: an error about one of our connections goes to its
 // other side (ip_vs_in_icmp, ip_vs_out_icmp).
 func (d *Director) relate(p *packet) Outcome {
-	if len(p.payload()) < icmpHeader {
-		return Outcome{Verdict: Malformed}
+	if isFragment(p.ip) {
+		return Outcome{Verdict: Fragment}
 	}
-	kind := p.payload()[0]
-	if kind != unreachable && kind != sourceQuench && kind != timeExceeded {
+	// Up to here the frame's end counts, not the packet's.
+	message := p.frame[ethernetHeader+p.header:]
+	if len(message) < icmpHeader || !isFollowed(message[0]) {
+		return Outcome{Verdict: Unrelated}
+	}
+	switch {
+	case p.to() != d.MAC:
+		return Outcome{Verdict: OtherHost}
+	case isMartian(p.src.Addr()), p.src.Addr() == p.dst.Addr():
+		return Outcome{Verdict: Martian}
+	case len(p.payload()) < icmpHeader:
 		return Outcome{Verdict: Unrelated}
 	}
 	about := p.payload()[icmpHeader:]
-	if header, is := isTunnel(about); is {
-		return d.relateTunnel(p, address(about[16:]), about[header:])
+	if isTunnel(about) {
+		return d.relateTunnel(p, about)
 	}
 	q, ok := readQuote(about)
-	if !ok {
+	if !ok || q.src.Addr() != p.dst.Addr() { // nobody else was sent an answer
 		return Outcome{Verdict: Unrelated}
-	}
-	if isMartian(p.src.Addr()) {
-		return Outcome{Verdict: Martian}
 	}
 	c, ambiguous := d.conns.findReply(flow{q.proto, q.src, q.dst})
 	switch {
@@ -51,6 +57,11 @@ func (d *Director) relate(p *packet) Outcome {
 		return d.errorIn(c, p, q)
 	}
 	return Outcome{Verdict: Unrelated}
+}
+
+// isFollowed tells whether errors of a type go on to a connection's other side.
+func isFollowed(kind byte) bool {
+	return kind == unreachable || kind == sourceQuench || kind == timeExceeded
 }
 
 // readQuote reads addresses and ports, which is all that must be there.
@@ -67,11 +78,11 @@ func readQuote(b []byte) (q quote, ok bool) {
 
 // errorOut is an error of a NAT server's side about what it was sent.
 func (d *Director) errorOut(c *conn, p *packet, q quote) Outcome {
+	if p.ttl() <= 1 { // the kernel's routing sees it before IPVS does
+		return Outcome{Verdict: ErrorExpired}
+	}
 	if sum(0, p.payload()) != 0xffff {
 		return Outcome{Verdict: BadChecksum}
-	}
-	if p.ttl() <= 1 {
-		return Outcome{Verdict: ErrorExpired}
 	}
 	c.countOut(len(p.ip))
 	ip := d.copyOf(p, c.mac)
@@ -121,21 +132,26 @@ func setQuoted(icmp []byte, q quote, e end, to netip.AddrPort) {
 }
 
 // isTunnel tells whether a quoted packet is a tunnel's.
-func isTunnel(b []byte) (header int, is bool) {
-	header, ok := readHeader(b)
-	return header, ok && ipvs.Protocol(b[9]) == protoIPIP
+func isTunnel(b []byte) bool {
+	return len(b) >= 20 && ipvs.Protocol(b[9]) == protoIPIP
 }
 
 // relateTunnel is an error about a packet of a tunnel to a server: the client
 // hears of it. The kernel asks whether there is a destination of such a tunnel;
-// here it is the connection that must be one.
-func (d *Director) relateTunnel(p *packet, to netip.Addr, inner []byte) Outcome {
+// here it is the connection that must be one. Errors with IP options are left
+// to the kernel.
+func (d *Director) relateTunnel(p *packet, outer []byte) Outcome {
+	if p.header != 20 || outer[0]&15 != 5 || address(outer[12:]) != p.dst.Addr() {
+		return Outcome{Verdict: Unrelated}
+	}
+	inner := outer[20:]
 	q, ok := readQuote(inner)
 	if !ok {
 		return Outcome{Verdict: Unrelated}
 	}
 	c := d.conns.in[flow{q.proto, q.src, q.dst}]
-	if c == nil || c.method != ipvs.Tunnel || c.server.Addr() != to {
+	if c == nil || c.method != ipvs.Tunnel || c.server.Addr() != address(outer[16:]) ||
+		d.ways[c.server.Addr()].Source != p.dst.Addr() {
 		return Outcome{Verdict: Unrelated}
 	}
 	if sum(0, p.payload()) != 0xffff {
@@ -144,7 +160,11 @@ func (d *Director) relateTunnel(p *packet, to netip.Addr, inner []byte) Outcome 
 	kind, code := p.payload()[0], p.payload()[1]
 	mtu := 0
 	if kind == unreachable && code == fragmentationNeeded {
-		mtu = d.learnMTU(c, int(binary.BigEndian.Uint16(p.payload()[6:]))) - 20
+		mtu = d.mtu(c) // the client hears of the new one when it tries again
+		d.learnMTU(c, int(binary.BigEndian.Uint16(p.payload()[6:])))
+		if inner[6]&0x40 == 0 {
+			return Outcome{Verdict: NeedsFragmenting}
+		}
 	}
 	c.countOut(len(p.ip))
 	d.icmp(inner, c.mac, kind, code, mtu)
@@ -154,10 +174,9 @@ func (d *Director) relateTunnel(p *packet, to netip.Addr, inner []byte) Outcome 
 // leastMTU is the kernel's min_pmtu: nobody can make it believe in less.
 const leastMTU = 552
 
-// learnMTU is told what the way to a server can carry, and returns what counts.
-func (d *Director) learnMTU(c *conn, mtu int) int {
-	way := d.ways[c.server.Addr()]
-	way.MTU = min(way.MTU, max(mtu, leastMTU))
-	d.ways[c.server.Addr()] = way
-	return way.MTU
+// learnMTU is told what the way to a server can carry. The kernel notes it for
+// the address, here it is for the destination that it happened to, until ways
+// are looked at again.
+func (d *Director) learnMTU(c *conn, mtu int) {
+	c.dest.learnedMTU = min(d.wayMTU(c.dest), max(mtu, leastMTU))
 }

@@ -28,6 +28,7 @@ type dest struct {
 	active     uint32
 	total      uint32 // connections, active and inactive
 	stats      ipvs.Stats
+	learnedMTU int    // of the way, from ICMP errors; 0: none
 	idle       bool   // in the trash: seen without connections
 	idleSince  uint64 // at which tick
 }
