@@ -7,6 +7,7 @@
 #ifndef LVSX_CONN_H
 #define LVSX_CONN_H
 
+#include "control.h"
 #include "load.h"
 #include "maps.h"
 #include "packet.h"
@@ -81,7 +82,7 @@ static __always_inline __u32 neighbour(const struct place *place, __u32 i)
 
 static __always_inline int is_expired(const struct conn *conn, __u32 now)
 {
-	return (__s32)(READ_ONCE(conn->expires) - now) <= 0;
+	return (__s32)(READ_ONCE(conn->expires) - now) <= 0 && !is_controlling(conn);
 }
 
 enum direction {
@@ -101,9 +102,10 @@ static __always_inline enum forwarding forwarding_of(const struct conn *conn)
 	return conn->flags & CONN_FORWARDING;
 }
 
-static __always_inline __be16 real_port(const struct conn *conn, const struct dest *dest)
+static __always_inline __be16 real_port(enum conn_flags flags, const struct dest *dest,
+					__be16 vport)
 {
-	return dest->port && !(conn->flags & CONN_KEEPS_PORT) ? dest->port : conn->vport;
+	return dest->port && !(flags & CONN_KEEPS_PORT) ? dest->port : vport;
 }
 
 /* All bits in which two addresses differ; one branch tests a whole key. */
@@ -131,7 +133,7 @@ static __always_inline int is_from(const struct conn *conn, __u32 key, const str
 	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
 
 	return dest && is_equal(&dest->rip, &flow->src) &&
-	       real_port(conn, dest) == flow->port.source;
+	       real_port(conn->flags, dest, conn->vport) == flow->port.source;
 }
 
 static __always_inline int match(struct conn *conn, const struct flow *flow,
@@ -190,14 +192,6 @@ __noinline __u64 locate(const struct flow *flow, enum direction direction, __u32
 	return 0;
 }
 
-static __always_inline struct conn *conn_at(__u64 location)
-{
-	__u32 index = (location - 1) / BUCKET_CONNS;
-	struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
-
-	return bucket ? &bucket->conns[(location - 1) % BUCKET_CONNS] : NULL;
-}
-
 static __always_inline int find_anywhere(const struct flow *flow, enum direction direction,
 					 __u32 now, struct found *found)
 {
@@ -224,15 +218,28 @@ static __always_inline int find_conn(const struct place *place, const struct flo
 }
 
 /* end takes a connection out of the table and out of its destination's count. */
-static __always_inline void end(const struct found *found)
+static __always_inline void end(const struct found *found, __u32 now)
 {
+	struct remains gone = remains_of(found->conn);
 	__u32 life = READ_ONCE(found->conn->life);
 	__u32 dead = make_life(generation_of(life), STATE_NONE, PHASE_DEAD);
 
-	if (phase_of(life) != PHASE_LIVE || generation_of(life) != generation_of(found->life))
+	if (phase_of(life) != PHASE_LIVE || generation_of(life) != generation_of(found->life) ||
+	    is_controlling(found->conn))
 		return;
 	if (__sync_val_compare_and_swap(&found->conn->life, life, dead) == life)
-		account_end(found->dest, is_active(state_of(life)));
+		account_gone(&gone, is_active(state_of(life)), now);
+}
+
+/*
+ * is_assuring tells whether a connection's template learns now that a server
+ * answered: TCP is established (once), UDP's server was heard.
+ */
+static __always_inline int is_assuring(const struct conn *conn, enum state state, enum half half)
+{
+	if (conn->proto != IPPROTO_TCP)
+		return half == HALF_OUTPUT;
+	return state == STATE_ESTABLISHED && !(conn->flags & CONN_CONFIRMED);
 }
 
 /* count_request counts up to as many packets as drop_entry minds. */
@@ -265,12 +272,23 @@ static __always_inline enum state step(struct found *found, enum half half, enum
 		    is_active(next) != is_active(state))
 			account_activity(found->dest, is_active(next) ? 1 : -1);
 	}
+	if (unlikely(conn->control) && is_assuring(conn, next, half)) {
+		conn->flags |= CONN_CONFIRMED;
+		assure_template(conn->control);
+	}
 	expires = now + settings.timeouts[timeouts].states[next & (STATE_SLOTS - 1)];
 	/* A line that is not written stays shared between CPUs. */
 	if (conn->expires != expires)
 		conn->expires = expires;
 	return next;
 }
+
+/* What was decided for a new connection. */
+struct choice {
+	__u32 dest;
+	__u32 control; /* location of its template, that is held for it; 0: none */
+	enum conn_flags flags;
+};
 
 /*
  * worth says how much an entry is worth keeping when a new connection needs its
@@ -284,7 +302,8 @@ static __always_inline enum state step(struct found *found, enum half half, enum
 
 static __always_inline int is_embryonic(const struct conn *conn, enum state state)
 {
-	return state == STATE_SYN_RECV || state == STATE_SYNACK || state == STATE_NONE ||
+	return state == STATE_SYN_RECV || state == STATE_SYNACK ||
+	       (state == STATE_NONE && !(conn->flags & CONN_CONFIRMED)) ||
 	       (state == STATE_UDP && !(conn->flags & CONN_CONFIRMED));
 }
 
@@ -299,7 +318,7 @@ static __always_inline __u32 worth(const struct conn *conn, __u32 life, __u32 no
 
 	if (phase_of(life) == PHASE_FREE)
 		return WORTH_FREE;
-	if (phase_of(life) == PHASE_BUSY)
+	if (phase_of(life) == PHASE_BUSY || (phase_of(life) == PHASE_LIVE && is_controlling(conn)))
 		return WORTH_KEEPING;
 	if (phase_of(life) == PHASE_DEAD || (__s32)left <= 0)
 		return WORTH_EXPIRED;
@@ -307,7 +326,7 @@ static __always_inline __u32 worth(const struct conn *conn, __u32 life, __u32 no
 		return WORTH_KEEPING;
 	if (is_embryonic(conn, state_of(life)))
 		return WORTH_EMBRYONIC + left;
-	if (is_closed(state_of(life)))
+	if (is_closed(state_of(life)) || is_template(conn))
 		return WORTH_CLOSED + left;
 	return WORTH_KEEPING;
 }
@@ -318,7 +337,8 @@ static __always_inline __u32 worth(const struct conn *conn, __u32 life, __u32 no
  */
 __noinline __u64 claim(const struct place *place, __u32 now)
 {
-	__u32 least = WORTH_KEEPING, seen = 0, dest;
+	__u32 least = WORTH_KEEPING, seen = 0, busy;
+	struct remains gone;
 	struct conn *conn;
 	__u64 best = 0;
 
@@ -345,22 +365,51 @@ __noinline __u64 claim(const struct place *place, __u32 now)
 	conn = best ? conn_at(best) : NULL;
 	if (!conn)
 		return 0;
-	dest = conn->dest;
-	if (__sync_val_compare_and_swap(
-		    &conn->life, seen,
-		    make_life(generation_of(seen) + 1, STATE_NONE, PHASE_BUSY)) != seen)
+	gone = remains_of(conn);
+	busy = make_life(generation_of(seen) + 1, STATE_NONE, PHASE_BUSY);
+	if (__sync_val_compare_and_swap(&conn->life, seen, busy) != seen)
 		return 0;
-	if (phase_of(seen) == PHASE_LIVE)
-		account_end(dest, is_active(state_of(seen)));
+	if (phase_of(seen) != PHASE_LIVE)
+		return best;
+	if (is_controlling(conn)) { /* since a moment ago: it stays */
+		__sync_val_compare_and_swap(&conn->life, busy, seen);
+		return 0;
+	}
+	account_gone(&gone, is_active(state_of(seen)), now);
 	return best;
+}
+
+/* fill writes what an entry is found by, and where it leads. */
+static __always_inline void fill(struct conn *conn, const struct flow *flow, __u32 dest,
+				 enum conn_flags flags, __u32 expires)
+{
+	conn->cip = flow->src;
+	conn->vip = flow->dst;
+	conn->cport = flow->port.source;
+	conn->vport = flow->port.dest;
+	conn->proto = flow->proto;
+	conn->flags = flags;
+	conn->dest = dest;
+	conn->expires = expires;
+	conn->hop_epoch = 0;
+}
+
+/* publish lets an entry that was claimed and filled be found. */
+static __always_inline void publish(struct conn *conn, struct found *found)
+{
+	found->conn = conn;
+	found->dest = conn->dest;
+	found->life = make_life(generation_of(conn->life), STATE_NONE, PHASE_LIVE);
+	/* An exchange, not a store: it orders the writes before it on every CPU. */
+	__sync_lock_test_and_set(&conn->life, found->life);
 }
 
 /*
  * new_conn enters a connection for a request. If another CPU entered the same
  * one meanwhile, this one gives way and the other's is found.
  */
-static __always_inline int new_conn(const struct place *place, const struct packet *pkt, __u32 dest,
-				    __u8 flags, __u32 ifindex, struct found *found)
+static __always_inline int new_conn(const struct place *place, const struct packet *pkt,
+				    const struct choice *choice, __u32 ifindex, struct found *found)
 {
 	__u32 now = pkt->moment.now;
 	struct found other = {};
@@ -373,29 +422,17 @@ static __always_inline int new_conn(const struct place *place, const struct pack
 	if (!conn)
 		return 0;
 
-	conn->cip = pkt->flow.src;
-	conn->vip = pkt->flow.dst;
-	conn->cport = pkt->flow.port.source;
-	conn->vport = pkt->flow.port.dest;
-	conn->proto = pkt->flow.proto;
-	conn->flags = flags;
-	conn->dest = dest;
 	/* kernel: ip_vs_conn_new() gives 3 s until the state machine ran */
-	conn->expires = now + settings.timeouts[0].states[STATE_SYN_RECV];
+	fill(conn, &pkt->flow, choice->dest, choice->flags,
+	     now + settings.timeouts[0].states[STATE_SYN_RECV]);
 	__builtin_memcpy(conn->rest.hop.mac, pkt->eth->h_source, sizeof(conn->rest.hop.mac));
 	conn->rest.hop.ifindex = ifindex;
-	conn->hop_epoch = 0;
-	conn->control = 0;
-
-	found->conn = conn;
-	found->dest = dest;
-	found->life = make_life(generation_of(conn->life), STATE_NONE, PHASE_LIVE);
-	account_begin(dest);
-	/* An exchange, not a store: it orders the writes above before it on every CPU. */
-	__sync_lock_test_and_set(&conn->life, found->life);
+	conn->control = choice->control;
+	account_begin(choice->dest);
+	publish(conn, found);
 
 	if (find_anywhere(&pkt->flow, REQUEST, now, &other) && other.conn != conn) {
-		end(found);
+		end(found, now);
 		*found = other;
 	}
 	return 1;

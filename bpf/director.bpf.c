@@ -12,13 +12,11 @@
 #include "packet.h"
 #include "service.h"
 #include "conn.h"
+#include "persist.h"
 #include "sched.h"
 #include "forward.h"
 #include "related.h"
 #include "handover.h"
-
-/* kernel: FTPDATA is never scheduled, active FTP's connections come from there. */
-#define FTP_DATA_PORT 20
 
 static __always_inline int is_gone(const struct dest *dest)
 {
@@ -85,7 +83,7 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 	if (unlikely(settings.switches.drop_entry))
 		count_request(conn);
 	pkt->state = step(found, half, pkt->event, dest->timeouts, pkt->moment.now);
-	return forward_request(ctx, pkt, forwarding_of(conn), found->dest, dest, from);
+	return forward_request(ctx, pkt, conn->flags, found->dest, dest, from);
 }
 
 /* reply handles a packet of a NAT connection from its real server. */
@@ -103,18 +101,23 @@ static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt
 	return forward_reply(ctx, pkt, found->conn, from);
 }
 
+static __always_inline int is_one_packet(const struct packet *pkt, const struct service *service)
+{
+	return pkt->flow.proto == IPPROTO_UDP && service->flags & SERVICE_ONE_PACKET;
+}
+
 /*
  * send_once sends a packet on that leaves no connection behind: none of its
  * client's next packets and none of its real server's answers belongs to it
  * (IP_VS_CONN_F_ONE_PACKET).
  */
-static __always_inline enum verdict send_once(struct xdp_md *ctx, struct packet *pkt, __u32 key,
-					      const struct dest *dest)
+static __always_inline enum verdict send_once(struct xdp_md *ctx, struct packet *pkt,
+					      const struct choice *choice, const struct dest *dest)
 {
-	account_once(key);
-	count_conn(key);
-	count_in(key, pkt->length);
-	return forward_request(ctx, pkt, dest->forwarding, key, dest,
+	account_once(choice->dest);
+	count_conn(choice->dest);
+	count_in(choice->dest, pkt->length);
+	return forward_request(ctx, pkt, choice->flags, choice->dest, dest,
 			       find_interface(ctx->ingress_ifindex));
 }
 
@@ -132,11 +135,48 @@ static __always_inline int drops(void)
 	return 1;
 }
 
-static __always_inline int is_one_packet(const struct packet *pkt, __u32 service)
+/*
+ * persist chooses the destination that the client has been given before, or
+ * remembers the one chosen now, and holds the template. VERDICT_COUNT: done.
+ */
+static __always_inline enum verdict persist(struct packet *pkt, __u32 number,
+					    const struct service *service, struct choice *choice)
 {
-	const struct service *s = bpf_map_lookup_elem(&services, &service);
+	__u32 now = pkt->moment.now;
+	struct flow *key = template_key(service, &pkt->flow);
+	struct conn *template;
+	__u64 location;
 
-	return pkt->flow.proto == IPPROTO_UDP && s && s->flags & SERVICE_ONE_PACKET;
+	if (!key)
+		return VERDICT_TABLE_FULL;
+	location = find_template(key, now);
+	if (!location) {
+		choice->dest = schedule(number, pkt);
+		if (choice->dest == DEST_NONE)
+			return VERDICT_NO_DESTINATION;
+		location = new_template(key, service, choice->dest, now);
+	}
+	template = location ? conn_at(location) : NULL;
+	if (!template)
+		return VERDICT_TABLE_FULL;
+	choice->dest = template->dest;
+	if (pkt->flow.port.dest != service->key.port)
+		choice->flags |= CONN_KEEPS_PORT;
+	restart_template(template, now);
+	if (!is_one_packet(pkt, service) && hold(template))
+		choice->control = location;
+	return VERDICT_COUNT;
+}
+
+static __always_inline enum verdict choose_destination(struct packet *pkt, __u32 number,
+						       const struct service *service,
+						       struct choice *choice)
+{
+	if (service->flags & SERVICE_PERSISTENT)
+		return persist(pkt, number, service, choice);
+	if (service->key.mark || service->key.port == pkt->flow.port.dest)
+		choice->dest = schedule(number, pkt);
+	return choice->dest == DEST_NONE ? VERDICT_NO_DESTINATION : VERDICT_COUNT;
 }
 
 /*
@@ -146,30 +186,44 @@ static __always_inline int is_one_packet(const struct packet *pkt, __u32 service
 static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
 				     const struct place *place, struct found *found)
 {
-	__u32 key, service;
+	struct choice choice = { .dest = DEST_NONE };
+	const struct service *service;
+	enum verdict verdict;
 	struct dest *dest;
+	__u32 number;
 
 	if (!may_schedule(pkt))
 		return VERDICT_NO_CONNECTION;
-	service = find_service(&pkt->flow);
-	if (service == SERVICE_NONE)
+	number = find_service(&pkt->flow);
+	service = number != SERVICE_NONE ? bpf_map_lookup_elem(&services, &number) : NULL;
+	if (!service)
 		return VERDICT_NOT_OURS;
 	if (drops())
 		return VERDICT_DEFENCE;
 	if (pkt->flow.port.source == bpf_htons(FTP_DATA_PORT))
 		return VERDICT_NO_CONNECTION;
 
-	key = schedule(service, pkt);
+	verdict = choose_destination(pkt, number, service, &choice);
 	if (found->conn) /* its choice of server still counts what it ends (kernel: a timer does
 			    that) */
-		end(found);
-	dest = bpf_map_lookup_elem(&dests, &key);
-	if (key == DEST_NONE || !dest)
+		end(found, pkt->moment.now);
+	/* What FTP's data connections are not, is not for IPVS to refuse (ip_vs_leave()). */
+	if (verdict == VERDICT_NO_DESTINATION && service->key.port == bpf_htons(FTP_PORT) &&
+	    pkt->flow.port.dest != bpf_htons(FTP_PORT))
+		return VERDICT_NOT_OURS;
+	if (verdict != VERDICT_COUNT)
+		return verdict;
+	dest = bpf_map_lookup_elem(&dests, &choice.dest);
+	if (!dest)
 		return VERDICT_NO_DESTINATION;
+	choice.flags |= (enum conn_flags)dest->forwarding;
 	if (is_one_packet(pkt, service))
-		return send_once(ctx, pkt, key, dest);
-	if (!new_conn(place, pkt, key, dest->forwarding, ctx->ingress_ifindex, found))
+		return send_once(ctx, pkt, &choice, dest);
+	if (!new_conn(place, pkt, &choice, ctx->ingress_ifindex, found)) {
+		if (choice.control)
+			release_template(choice.control, pkt->moment.now);
 		return VERDICT_TABLE_FULL;
+	}
 	count_conn(found->dest);
 	return VERDICT_COUNT;
 }
@@ -223,7 +277,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 		verdict = admit(ctx, pkt, &place, &found);
 		if (verdict != VERDICT_COUNT) {
 			if (known)
-				end(&found);
+				end(&found, pkt->moment.now);
 			return verdict;
 		}
 		dest = dest_of(&found);

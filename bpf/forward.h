@@ -51,12 +51,14 @@ static __always_inline enum verdict check_limits(const struct packet *pkt, const
 	return may_be_fragmented(pkt) ? VERDICT_NEEDS_FRAGMENTING : VERDICT_TOO_BIG;
 }
 
-/* forward_request sends a packet from the client on to the real server. */
+/* forward_request sends a packet from the client on to the real server, by its connection's flags.
+ */
 static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct packet *pkt,
-						    enum forwarding forwarding, __u32 key,
+						    enum conn_flags flags, __u32 key,
 						    const struct dest *dest,
 						    const struct interface *from)
 {
+	enum forwarding forwarding = flags & CONN_FORWARDING;
 	__u32 overhead = forwarding == FORWARDING_TUNNEL ? outer_length(&dest->rip) : 0;
 	enum verdict verdict;
 
@@ -73,7 +75,7 @@ static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct p
 	pkt->next = dest->next;
 	switch (forwarding) {
 	case FORWARDING_MASQ:
-		masquerade(ctx, pkt, dest, dest->port ? dest->port : pkt->flow.port.dest);
+		masquerade(ctx, pkt, dest, real_port(flags, dest, pkt->flow.port.dest));
 		return VERDICT_MASQ_IN;
 	case FORWARDING_TUNNEL:
 		return encapsulate(ctx, pkt, dest, key) ? VERDICT_TUNNEL : VERDICT_NO_ROOM;

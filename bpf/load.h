@@ -92,4 +92,12 @@ static __always_inline void account_end(__u32 dest, int active)
 		__sync_fetch_and_add(&load->active, -1);
 }
 
+static __always_inline void account_template(__u32 dest, int change)
+{
+	struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);
+
+	if (load)
+		__sync_fetch_and_add(&load->persistent, change);
+}
+
 #endif

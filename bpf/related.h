@@ -199,7 +199,7 @@ static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet 
 		return VERDICT_NEEDS_FRAGMENTING;
 
 	if (forwarding_of(conn) == FORWARDING_MASQ)
-		translate_in(pkt, quote, &dest->rip, real_port(conn, dest));
+		translate_in(pkt, quote, &dest->rip, real_port(conn->flags, dest, conn->vport));
 	lessen_hop_limit(pkt);
 	pkt->next = dest->next;
 	if (forwarding_of(conn) == FORWARDING_TUNNEL && !encapsulate(ctx, pkt, dest, found->dest))

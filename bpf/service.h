@@ -8,6 +8,11 @@
 #include "packet.h"
 #include "types.h"
 
+#define FTP_PORT 21
+#define FTP_DATA_PORT 20
+
+#define SERVICE_NONE 0xffffffff
+
 /* The director computes the same: internal/dataplane/filter.go. */
 static __always_inline __u32 filter_bit(const union addr *addr)
 {
@@ -45,20 +50,50 @@ static __always_inline int is_for_us(const struct interface *interface, __u32 if
 
 #define SERVICE_NONE 0xffffffff
 
-/* The service of the packet's mark, or NULL. */
-static __always_inline __u32 *find_marked_service(const struct flow *flow)
+/* The number of the service that has a key, or SERVICE_NONE. */
+static __always_inline __u32 number_of(const struct service_key *key)
+{
+	__u32 *number = bpf_map_lookup_elem(&service_index, key);
+
+	return number ? *number : SERVICE_NONE;
+}
+
+/* The service of the packet's mark. */
+static __always_inline __u32 find_marked_service(const struct flow *flow)
 {
 	struct service_key key = {};
 
 	/* Who has no rules pays nothing for them. */
 	if (!READ_ONCE(settings.mark_rules))
-		return NULL;
+		return SERVICE_NONE;
 	key.mark = find_mark(flow);
 	if (!key.mark)
-		return NULL;
+		return SERVICE_NONE;
 	if (is_ipv4(&flow->dst))
 		key.vip = from_ipv4(0);
-	return bpf_map_lookup_elem(&service_index, &key);
+	return number_of(&key);
+}
+
+/* A port to which an FTP server may have data sent, or from which it sends. */
+static __always_inline int is_ftp_data(__be16 port)
+{
+	return port == bpf_htons(FTP_DATA_PORT) || bpf_ntohs(port) >= settings.unprivileged_port;
+}
+
+/* The service that takes packets to other ports than its own: FTP's, then one of port 0. */
+static __always_inline __u32 find_wildcard(struct service_key *key)
+{
+	__u32 number = SERVICE_NONE;
+
+	if (settings.wildcards & WILDCARD_FTP && key->proto == IPPROTO_TCP &&
+	    is_ftp_data(key->port)) {
+		key->port = bpf_htons(FTP_PORT);
+		number = number_of(key);
+	}
+	if (number != SERVICE_NONE || !(settings.wildcards & WILDCARD_PORT_ZERO))
+		return number;
+	key->port = 0;
+	return number_of(key);
 }
 
 /*
@@ -69,18 +104,18 @@ static __always_inline __u32 *find_marked_service(const struct flow *flow)
 __noinline __u32 find_service(const struct flow *flow)
 {
 	struct service_key key = {};
-	__u32 *service;
+	__u32 number;
 
 	if (!flow)
 		return SERVICE_NONE;
-	service = find_marked_service(flow);
-	if (service)
-		return *service;
+	number = find_marked_service(flow);
+	if (number != SERVICE_NONE)
+		return number;
 	key.vip = flow->dst;
 	key.port = flow->port.dest;
 	key.proto = flow->proto;
-	service = bpf_map_lookup_elem(&service_index, &key);
-	return service ? *service : SERVICE_NONE;
+	number = number_of(&key);
+	return number != SERVICE_NONE || !settings.wildcards ? number : find_wildcard(&key);
 }
 
 #endif

@@ -316,7 +316,8 @@ struct stats {
 
 enum conn_flags {
 	CONN_FORWARDING = 7,  /* mask: enum forwarding, as it was when the connection was made */
-	CONN_CONFIRMED = 8,   /* UDP: more than one packet was seen; a template: it is assured */
+	CONN_CONFIRMED = 8,   /* UDP: more than one packet was seen; TCP: the template knows that it
+				 is established; a template: it is assured */
 	CONN_KEEPS_PORT = 16, /* the real server's port is the virtual one, whatever its destination
 				 says */
 	CONN_PACKETS = 0xe0,  /* mask: how many came from the client, 7 or more: 7; counted for
@@ -435,6 +436,12 @@ struct switches {
 };
 _Static_assert(sizeof(struct switches) == 24, "switches has holes");
 
+/* Services that may be for a packet whose port has none, if there are any. */
+enum wildcards {
+	WILDCARD_FTP = 1,	/* of TCP port 21: data connections */
+	WILDCARD_PORT_ZERO = 2, /* of all ports that have none */
+};
+
 /* What the director sets while packets flow. */
 struct director_settings {
 	/*
@@ -447,10 +454,12 @@ struct director_settings {
 	struct interface interfaces[INTERFACES];   /* at ifindex modulo INTERFACES */
 	struct timeout_set timeouts[TIMEOUT_SETS]; /* the first is that of --set */
 	struct switches switches;
-	__u32 lblcr_expiration; /* of a destination in a set, in ticks */
-	__u32 mark_rules;	/* how many there are */
-	__u16 epoch;		/* bumped by any route or neighbour change, never 0 */
-	__u16 pad;
+	__u32 lblcr_expiration;	 /* of a destination in a set, in ticks */
+	__u32 postponement;	 /* of a template's end while it controls connections, in ticks */
+	__u32 mark_rules;	 /* how many there are */
+	__u16 epoch;		 /* bumped by any route or neighbour change, never 0 */
+	__u16 unprivileged_port; /* the first, in the machine's order */
+	enum wildcards wildcards;
 };
 
 enum handover_work {

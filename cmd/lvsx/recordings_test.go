@@ -31,7 +31,6 @@ var notBuilt = []string{
 	"IPv6 services are not built yet",
 	"IPv6 real servers are not built yet",
 	"persistence engines (--pe) are not built yet",
-	"persistence (-p) is not built yet",
 	"tunnels other than ipip (--tun-type) are not built yet",
 	"--start-daemon is not built yet",
 	"--stop-daemon is not built yet",

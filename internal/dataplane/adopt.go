@@ -23,6 +23,7 @@ func (d *Dataplane) adopt() error {
 	}
 	d.adoptTrash(services, listed)
 	d.adoptRegions(services)
+	d.writeWildcards()
 	for _, s := range services {
 		if s != nil {
 			d.forget(s)
@@ -55,6 +56,8 @@ func (d *Dataplane) adoptList(s *service, listed map[uint32]bool) {
 		Key:       s.key,
 		Scheduler: fromScheduler(entry.Scheduler),
 		Flags:     ipvs.ServiceFlags(entry.Flags),
+		Timeout:   entry.TimeoutSeconds,
+		Netmask:   fromNetmask(s.key, entry.Netmask),
 		Settings:  d.settingsOf(entry),
 	}
 	for _, slot := range d.slots.at[list.First : list.First+list.Count] {

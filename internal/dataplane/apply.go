@@ -113,9 +113,9 @@ func (d *Dataplane) addService(config ipvs.Service) error {
 		Scheduler: schedulers[config.Scheduler],
 		Cursor:    startCursor(schedulers[config.Scheduler], directorList{}),
 		Key:       toServiceKey(s.key),
-		Flags:     uint32(config.Flags),
 		Use:       directorServiceUseSERVICE_CONFIGURED,
 	}
+	d.setPersistence(s, config)
 	for _, list := range []uint32{2 * s.index, 2*s.index + 1} {
 		l := &d.lists.at[list]
 		l.Count, l.Gcd, l.MaxWeight = 0, 1, 0
@@ -125,6 +125,7 @@ func (d *Dataplane) addService(config ipvs.Service) error {
 		return err
 	}
 	d.vips.addService(s.key)
+	d.writeWildcards()
 	return nil
 }
 
@@ -138,7 +139,7 @@ func (d *Dataplane) enter(s *service) error {
 
 func (d *Dataplane) editService(s *service, config ipvs.Service) {
 	entry := &d.services.at[s.index]
-	atomic.StoreUint32(&entry.Flags, uint32(config.Flags))
+	d.setPersistence(s, config)
 	scheduler := schedulers[config.Scheduler]
 	if entry.Scheduler == scheduler {
 		return
@@ -155,6 +156,7 @@ func (d *Dataplane) deleteService(s *service, counted func(index uint32) ipvs.St
 		return fmt.Errorf("remove service %s: %w", s.key, err)
 	}
 	delete(d.byKey, s.key)
+	d.writeWildcards()
 	s.deleted = true
 	d.services.at[s.index].Use = directorServiceUseSERVICE_DELETED
 	for _, dest := range s.dests {

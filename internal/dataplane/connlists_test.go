@@ -21,15 +21,8 @@ import (
 // yet, whole or from some step on. One that comes right fails the test.
 var connsNotBuilt = map[string]string{
 	"local-server":          "seeing what the director itself answers as a real server",
-	"persistent-fwmark":     "persistence",
-	"persistent-mask":       "persistence",
 	"persistent-pe-sip":     "persistence engines",
 	"persistent-pe-sip-ops": "persistence engines",
-	"persistent-port0":      "persistence",
-	"persistent-tcp":        "persistence",
-	"persistent-udp":        "persistence",
-	"persistent-v6":         "persistence",
-	"proc-files":            "SCTP, services of firewall marks and other schedulers",
 	"sctp-dr":               "SCTP",
 	"sctp-nat":              "SCTP",
 	"sctp-nat-abort":        "SCTP",

@@ -52,6 +52,7 @@ func (d *Dataplane) loadOf(index uint32) (active, total uint32) {
 // Conns calls yield for each connection, in the order of the table, without
 // holding them all. It stops at yield's first error and returns it.
 func (d *Dataplane) Conns(yield func(ipvs.Conn) error) error {
+	d.expire()
 	now := d.clock.now()
 	for b := range d.buckets.at {
 		for i := range d.buckets.at[b].Conns {
@@ -75,23 +76,37 @@ func (d *Dataplane) read(entry *directorConn, now uint32) (ipvs.Conn, bool) {
 		return ipvs.Conn{}, false
 	}
 	c := *entry
-	left := int32(c.Expires - now)
+	expires := c.Expires
+	if isControlling(&c) {
+		expires = d.timerOf(&c, now+1)
+	}
+	left := int32(expires - now)
 	if left <= 0 || atomic.LoadUint32(&entry.Life)>>generationShift != life>>generationShift {
 		return ipvs.Conn{}, false
 	}
-	dest := d.dests.at[c.Dest]
 	conn := ipvs.Conn{
-		Protocol: ipvs.Protocol(c.Proto),
+		Protocol: ipvs.Protocol(c.Proto &^ protoTemplate),
 		CIP:      fromAddrPort(c.Cip, c.Cport),
 		VIP:      fromAddrPort(c.Vip, c.Vport),
-		RIP:      fromAddrPort(dest.Rip, dest.Port),
+		RIP:      d.realServer(&c),
 		State:    stateNames[min(stateOf(life), directorStateSTATE_COUNT-1)],
 		Expires:  d.clock.duration(uint32(left)),
+		Template: isTemplate(&c),
 	}
-	if dest.Port == 0 {
-		conn.RIP = netip.AddrPortFrom(conn.RIP.Addr(), conn.VIP.Port())
+	if conn.Template && isAssured(&c) {
+		conn.State = "ASSURED"
 	}
 	return conn, true
+}
+
+// realServer returns where a connection's packets go.
+func (d *Dataplane) realServer(c *directorConn) netip.AddrPort {
+	dest := d.dests.at[c.Dest]
+	port := dest.Port
+	if c.Flags&directorConnFlagsCONN_KEEPS_PORT != 0 || (port == 0 && !isTemplate(c)) {
+		port = c.Vport
+	}
+	return fromAddrPort(dest.Rip, port)
 }
 
 // agePasses is how many calls of Age go once through the table.
@@ -121,35 +136,59 @@ func (d *Dataplane) age(buckets int) {
 	}
 }
 
-// expire marks all entries whose time is over, for listings that are exact.
+// expire marks all entries whose time is over, for listings that are exact:
+// templates after the connections that they control.
 func (d *Dataplane) expire() {
 	now := d.clock.now()
-	for b := range d.buckets.at {
-		for i := range d.buckets.at[b].Conns {
-			d.mark(&d.buckets.at[b].Conns[i], now)
+	for _, templates := range []bool{false, true} {
+		for b := range d.buckets.at {
+			for i := range d.buckets.at[b].Conns {
+				entry := &d.buckets.at[b].Conns[i]
+				if isTemplate(entry) == templates {
+					d.mark(entry, now)
+				}
+			}
 		}
 	}
 }
 
-// mark takes an entry whose time is over out of its destination's count.
+// mark takes an entry whose time is over out of the counts that it is in.
 func (d *Dataplane) mark(entry *directorConn, now uint32) {
 	life := atomic.LoadUint32(&entry.Life)
 	if phaseOf(life) == phaseLive && int32(atomic.LoadUint32(&entry.Expires)-now) <= 0 {
-		d.end(entry, life)
+		d.end(entry, life, now)
 	}
 }
 
-// end is bpf/conn.h: end().
-func (d *Dataplane) end(entry *directorConn, life uint32) {
-	dest := atomic.LoadUint32(&entry.Dest)
-	if !atomic.CompareAndSwapUint32(&entry.Life, life, life&^(lifeStateMask<<lifeStateShift)|phaseDead) {
-		return
+// end is bpf/conn.h: end(). It tells whether it was the one that ended the entry.
+func (d *Dataplane) end(entry *directorConn, life, now uint32) bool {
+	if isControlling(entry) {
+		return false
 	}
-	load := &d.loads.at[dest]
+	gone := *entry
+	dead := life&^(lifeStateMask<<lifeStateShift) | phaseDead
+	if !atomic.CompareAndSwapUint32(&entry.Life, life, dead) {
+		return false
+	}
+	load := &d.loads.at[gone.Dest]
+	if isTemplate(&gone) {
+		if isControlling(entry) { // since a moment ago: it stays
+			atomic.CompareAndSwapUint32(&entry.Life, dead, life)
+			return false
+		}
+		atomic.AddUint32(&load.Persistent, ^uint32(0))
+		return true
+	}
 	atomic.AddUint32(&load.Total, ^uint32(0))
 	if isActive(stateOf(life)) {
 		atomic.AddUint32(&load.Active, ^uint32(0))
 	}
+	ended := now
+	if int32(gone.Expires-now) < 0 {
+		ended = gone.Expires
+	}
+	d.release(gone.Control, ended)
+	return true
 }
 
 // bury frees a dead entry when it is met the second time.

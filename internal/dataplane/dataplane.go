@@ -156,6 +156,8 @@ func (d *Dataplane) load() error {
 	if err := d.adoptSettings(); err != nil {
 		return err
 	}
+	d.settings.Postponement = d.clock.ticks(postponement)
+	d.settings.UnprivilegedPort = unprivilegedPort
 	return d.pin(spec, pinned)
 }
 

@@ -85,16 +85,26 @@ func (d *Dataplane) dropEntries() {
 		for i := range bucket.Conns {
 			entry := &bucket.Conns[i]
 			if life := atomic.LoadUint32(&entry.Life); phaseOf(life) == phaseLive && d.isDropped(entry, stateOf(life), now) {
-				d.end(entry, life)
+				d.drop(entry, life, now)
 			}
 		}
 	}
 }
 
+// drop ends an entry, and the template that was made for it alone unless a
+// server ever answered (ip_vs_conn.c: ip_vs_conn_expire).
+func (d *Dataplane) drop(entry *directorConn, life, now uint32) {
+	template := d.template(atomic.LoadUint32(&entry.Control))
+	if !d.end(entry, life, now) || isTemplate(entry) || template == nil || isAssured(template) {
+		return
+	}
+	d.end(template, atomic.LoadUint32(&template.Life), now)
+}
+
 func (d *Dataplane) isDropped(entry *directorConn, state directorState, now uint32) bool {
 	switch {
-	case entry.Proto&protoTemplate != 0:
-		return false
+	case isTemplate(entry):
+		return !isAssured(entry) && !d.isOnePacket(entry.Dest)
 	case state == directorStateSTATE_SYN_RECV, state == directorStateSTATE_SYNACK:
 		return true
 	case state == directorStateSTATE_ESTABLISHED, state == directorStateSTATE_UDP:
@@ -124,10 +134,7 @@ func (d *Dataplane) isTurn(entry *directorConn, state directorState, now uint32)
 	return true
 }
 
-const (
-	packetsShift  = 5    // bpf/types.h: CONN_PACKETS_SHIFT
-	protoTemplate = 0x40 // bpf/types.h: PROTO_TEMPLATE
-)
+const packetsShift = 5 // bpf/types.h: CONN_PACKETS_SHIFT
 
 // endOrphans ends the connections of destinations that were removed while
 // expire_nodest_conn was on (ip_vs_conn.c: ip_vs_expire_nodest_conn_flush).
@@ -136,13 +143,20 @@ func (d *Dataplane) endOrphans() {
 		return
 	}
 	d.orphans = false
+	now := d.clock.now()
 	for b := range d.buckets.at {
 		for i := range d.buckets.at[b].Conns {
-			entry := &d.buckets.at[b].Conns[i]
-			life := atomic.LoadUint32(&entry.Life)
-			if phaseOf(life) == phaseLive && d.dests.at[entry.Dest].Flags&directorDestFlagsDEST_AVAILABLE == 0 {
-				d.end(entry, life)
+			if entry := &d.buckets.at[b].Conns[i]; d.isOrphan(entry) {
+				template := d.template(entry.Control)
+				d.end(entry, atomic.LoadUint32(&entry.Life), now)
+				if template != nil {
+					d.end(template, atomic.LoadUint32(&template.Life), now)
+				}
 			}
 		}
 	}
+}
+
+func (d *Dataplane) isOrphan(entry *directorConn) bool {
+	return phaseOf(atomic.LoadUint32(&entry.Life)) == phaseLive && d.dests.at[entry.Dest].Flags&directorDestFlagsDEST_AVAILABLE == 0
 }

@@ -143,11 +143,13 @@ type directorDirectorSettings struct {
 		DropEntry               uint8
 		Pad                     [3]uint8
 	}
-	LblcrExpiration uint32
-	MarkRules       uint32
-	Epoch           uint16
-	Pad             uint16
-	_               [4]byte
+	LblcrExpiration  uint32
+	Postponement     uint32
+	MarkRules        uint32
+	Epoch            uint16
+	UnprivilegedPort uint16
+	Wildcards        uint32
+	_                [4]byte
 }
 
 type directorEngine uint8
@@ -156,6 +158,19 @@ const (
 	directorEngineENGINE_NONE directorEngine = 0
 	directorEngineENGINE_SIP  directorEngine = 1
 )
+
+type directorFlow struct {
+	_    structs.HostLayout
+	Src  directorAddr
+	Dst  directorAddr
+	Port struct {
+		_      structs.HostLayout
+		Source uint16
+		Dest   uint16
+	}
+	Proto uint8
+	_     [3]byte
+}
 
 type directorForwarding uint8
 
@@ -430,6 +445,13 @@ const (
 	directorVerdictVERDICT_COUNT             directorVerdict = 30
 )
 
+type directorWildcards uint32
+
+const (
+	directorWildcardsWILDCARD_FTP       directorWildcards = 1
+	directorWildcardsWILDCARD_PORT_ZERO directorWildcards = 2
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -452,6 +474,7 @@ const (
 	directorMapSlots          = "slots"
 	directorMapSysctls        = "sysctls"
 	directorMapTables         = "tables"
+	directorMapTemplateKeys   = "template_keys"
 	directorMapTimeouts       = "timeouts"
 	directorMapVerdicts       = "verdicts"
 	directorProgDirector      = "director"
@@ -536,6 +559,7 @@ type directorMapSpecs struct {
 	Slots          *ebpf.MapSpec `ebpf:"slots"`
 	Sysctls        *ebpf.MapSpec `ebpf:"sysctls"`
 	Tables         *ebpf.MapSpec `ebpf:"tables"`
+	TemplateKeys   *ebpf.MapSpec `ebpf:"template_keys"`
 	Timeouts       *ebpf.MapSpec `ebpf:"timeouts"`
 	Verdicts       *ebpf.MapSpec `ebpf:"verdicts"`
 }
@@ -590,6 +614,7 @@ type directorMaps struct {
 	Slots          *ebpf.Map `ebpf:"slots"`
 	Sysctls        *ebpf.Map `ebpf:"sysctls"`
 	Tables         *ebpf.Map `ebpf:"tables"`
+	TemplateKeys   *ebpf.Map `ebpf:"template_keys"`
 	Timeouts       *ebpf.Map `ebpf:"timeouts"`
 	Verdicts       *ebpf.Map `ebpf:"verdicts"`
 }
@@ -614,6 +639,7 @@ func (m *directorMaps) Close() error {
 		m.Slots,
 		m.Sysctls,
 		m.Tables,
+		m.TemplateKeys,
 		m.Timeouts,
 		m.Verdicts,
 	)

@@ -105,9 +105,10 @@ func (d *Dataplane) writeSwitches() {
 	to := &d.settings.Switches
 	atomic.StoreUint32(&to.ConnReuseMode, uint32(d.setting("conn_reuse_mode")))
 	for name, at := range map[string]*uint8{
-		"expire_nodest_conn": &to.ExpireNodestConn,
-		"sloppy_tcp":         &to.SloppyTcp,
-		"drop_entry":         &to.DropEntry,
+		"expire_nodest_conn":        &to.ExpireNodestConn,
+		"expire_quiescent_template": &to.ExpireQuiescentTemplate,
+		"sloppy_tcp":                &to.SloppyTcp,
+		"drop_entry":                &to.DropEntry,
 	} {
 		*at = 0
 		if d.isOn(name) {

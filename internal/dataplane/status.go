@@ -4,6 +4,7 @@ package dataplane
 
 import (
 	"fmt"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
@@ -107,6 +108,7 @@ func (d *Dataplane) status(config *ipvs.Service, counted func(index uint32) ipvs
 			Destination: config.Destinations[i],
 			Active:      active,
 			Inactive:    total - min(active, total),
+			Persistent:  atomic.LoadUint32(&d.loads.at[dest.index].Persistent),
 			Stats:       stats.Sub(fromStats(d.bases.at[dest.index])),
 			Rate:        dest.estimator.rate(),
 		}

@@ -49,28 +49,44 @@ func TestDeadEntriesGiveRoom(t *testing.T) {
 	}
 }
 
-// checkLoads compares what destinations count with the entries there are.
+// checkLoads compares what destinations count, and how many connections
+// templates control, with the entries there are.
 func (b *bench) checkLoads() {
 	b.t.Helper()
-	type load struct{ active, total uint32 }
+	type load struct{ active, total, persistent uint32 }
 	want := make(map[uint32]load)
+	controlled := make(map[*directorConn]uint32)
+	var templates []*directorConn
 	for i := range b.buckets.at {
-		for _, conn := range b.buckets.at[i].Conns {
+		for j := range b.buckets.at[i].Conns {
+			conn := &b.buckets.at[i].Conns[j]
 			if phaseOf(conn.Life) != phaseLive {
 				continue
 			}
 			l := want[conn.Dest]
-			l.total++
-			if isActive(stateOf(conn.Life)) {
+			switch {
+			case isTemplate(conn):
+				l.persistent++
+				templates = append(templates, conn)
+			case isActive(stateOf(conn.Life)):
 				l.active++
+				fallthrough
+			default:
+				l.total++
+				controlled[b.template(conn.Control)]++
 			}
 			want[conn.Dest] = l
 		}
 	}
 	for i := range b.loads.at {
 		active, total := b.loadOf(uint32(i))
-		if got := (load{active, total}); got != want[uint32(i)] {
+		if got := (load{active, total, b.loads.at[i].Persistent}); got != want[uint32(i)] {
 			b.t.Errorf("destination %d counts %+v, but there are %+v", i, got, want[uint32(i)])
+		}
+	}
+	for _, template := range templates {
+		if template.Control != controlled[template] {
+			b.t.Errorf("a template controls %d connections, but there are %d", template.Control, controlled[template])
 		}
 	}
 }

@@ -36,7 +36,8 @@ func (d *Dataplane) discard(dest *destination, counted ipvs.Stats) {
 }
 
 func (d *Dataplane) isIdle(dest *destination) bool {
-	return atomic.LoadUint32(&d.loads.at[dest.index].Total) == 0
+	load := &d.loads.at[dest.index]
+	return atomic.LoadUint32(&load.Total) == 0 && atomic.LoadUint32(&load.Persistent) == 0
 }
 
 // countedInTrash returns what a removed destination has counted. Without

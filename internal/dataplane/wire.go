@@ -94,6 +94,19 @@ func fromSysctlKey(key directorSysctlKey) string {
 	return string(bytes.TrimRight(key.Name[:], "\x00"))
 }
 
+// toNetmask returns a service's mask as the datapath takes it: of IPv4 in
+// network order, of IPv6 the length of the prefix.
+func toNetmask(s ipvs.Service) uint32 {
+	if s.IPv6() {
+		return s.Netmask
+	}
+	return bits.ReverseBytes32(s.Netmask)
+}
+
+func fromNetmask(k ipvs.Key, netmask uint32) uint32 {
+	return toNetmask(ipvs.Service{Key: k, Netmask: netmask})
+}
+
 func toStats(s ipvs.Stats) directorStats {
 	return directorStats{Conns: s.Conns, InPkts: s.InPkts, OutPkts: s.OutPkts, InBytes: s.InBytes, OutBytes: s.OutBytes}
 }

@@ -47,8 +47,6 @@ func missingInService(s ipvs.Service) string {
 		return "IPv6 services are"
 	case s.Engine != "":
 		return "persistence engines (--pe) are"
-	case s.Flags&ipvs.Persistent != 0:
-		return "persistence (-p) is"
 	}
 	return ""
 }

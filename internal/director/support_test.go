@@ -42,7 +42,6 @@ func TestSupported(t *testing.T) {
 		"SCTP":                {add(ipvs.Service{Key: ipvs.Key{Protocol: ipvs.SCTP, VIP: tcp.VIP}, Scheduler: "rr"}), syscall.ENOTSUP, "add-service: SCTP services are not built yet"},
 		"IPv6":                {add(ipvs.Service{Key: v6, Scheduler: "rr"}), syscall.ENOTSUP, "add-service: IPv6 services are not built yet"},
 		"engine":              {add(ipvs.Service{Key: tcp, Scheduler: "rr", Engine: "sip"}), syscall.ENOTSUP, "add-service: persistence engines (--pe) are not built yet"},
-		"persistence":         {edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.Persistent}), syscall.ENOTSUP, "edit-service: persistence (-p) is not built yet"},
 		"one packet":          {change: edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.OnePacket})},
 		"scheduler's flags":   {change: edit(ipvs.Service{Key: tcp, Scheduler: "sh", Flags: ipvs.SchedFlag2})},
 		"flags of no meaning": {change: edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.SchedFlag3})},

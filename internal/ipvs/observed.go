@@ -56,4 +56,5 @@ type Conn struct {
 	RIP      netip.AddrPort `json:"rip"`
 	State    string         `json:"state"` // as ipvsadm prints it: ESTABLISHED, UDP, ...
 	Expires  time.Duration  `json:"expiresNs"`
+	Template bool           `json:"template,omitempty"` // of persistence: what follows connections from CIP
 }

@@ -42,7 +42,7 @@ var settings = []Setting{
 	fixed("est_cpulist", "-", "where rates are estimated", noKernelTasks),
 	fixed("est_nice", "0", "how nicely rates are estimated", noKernelTasks),
 	number("expire_nodest_conn", 0, "connections of a removed real server end at once"),
-	fixed("expire_quiescent_template", "0", "persistence ends with a real server's weight", "not built yet"),
+	number("expire_quiescent_template", 0, "persistence leaves a real server of weight 0"),
 	fixed("ignore_tunneled", "0", "what comes out of a tunnel is not balanced", "it never is: the director looks at Ethernet interfaces alone"),
 	ranged("lblc_expiration", 86400, -maxSeconds, maxSeconds, "after so many seconds lblc forgets an address"),
 	ranged("lblcr_expiration", 86400, -maxSeconds, maxSeconds, "after so many seconds lblcr forgets an address"),

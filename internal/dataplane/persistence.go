@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
+)
+
+// postponement is how much longer a persistence template lives when its time is
+// over and it still controls connections (ip_vs_conn.c: ip_vs_conn_expire).
+const postponement = 60 * time.Second
+
+// setPersistence writes the service's flags and what templates are made by.
+// Those that exist stay as they are.
+func (d *Dataplane) setPersistence(s *service, config ipvs.Service) {
+	entry := &d.services.at[s.index]
+	atomic.StoreUint32(&entry.Netmask, toNetmask(config))
+	atomic.StoreUint32(&entry.Timeout, d.clock.ticks(time.Duration(config.Timeout)*time.Second))
+	atomic.StoreUint32(&entry.TimeoutSeconds, config.Timeout)
+	atomic.StoreUint32(&entry.Flags, uint32(config.Flags))
+}
+
+// writeWildcards tells the datapath whether there are services that take
+// packets to other ports than their own.
+func (d *Dataplane) writeWildcards() {
+	var wildcards directorWildcards
+	for key := range d.byKey {
+		switch key.VIP.Port() {
+		case 0:
+			wildcards |= directorWildcardsWILDCARD_PORT_ZERO
+		case ftpPort:
+			wildcards |= directorWildcardsWILDCARD_FTP
+		}
+	}
+	atomic.StoreUint32((*uint32)(&d.settings.Wildcards), uint32(wildcards))
+}
+
+const ftpPort = 21
+
+// unprivilegedPort is the first port that an FTP server has data sent to
+// (net.ipv4.ip_unprivileged_port_start).
+const unprivilegedPort = 1024
+
+func isTemplate(c *directorConn) bool {
+	return c.Proto&protoTemplate != 0
+}
+
+// protoTemplate is bpf/types.h: PROTO_TEMPLATE.
+const protoTemplate = 0x40
+
+// isAssured tells whether a server ever answered one of a template's
+// connections.
+func isAssured(c *directorConn) bool {
+	return c.Flags&directorConnFlagsCONN_CONFIRMED != 0
+}
+
+// isOnePacket tells whether a destination's service forgets each connection at
+// once.
+func (d *Dataplane) isOnePacket(dest uint32) bool {
+	return d.services.at[d.dests.at[dest].Service].Flags&uint32(ipvs.OnePacket) != 0
+}
+
+// isControlling is bpf/control.h: is_controlling().
+func isControlling(c *directorConn) bool {
+	return isTemplate(c) && atomic.LoadUint32(&c.Control) > 0
+}
+
+// template returns the entry of a connection's template, or nil.
+func (d *Dataplane) template(control uint32) *directorConn {
+	if control == 0 {
+		return nil
+	}
+	perBucket := uint32(len(directorBucket{}.Conns))
+	template := &d.buckets.at[(control-1)/perBucket].Conns[(control-1)%perBucket]
+	if !isTemplate(template) {
+		return nil
+	}
+	return template
+}
+
+// release lets go of a connection's template, when it ended at a tick that may
+// be past (bpf/control.h: release_template).
+func (d *Dataplane) release(control, ended uint32) {
+	template := d.template(control)
+	if template == nil {
+		return
+	}
+	if ends := d.timerOf(template, ended); ends != template.Expires {
+		atomic.StoreUint32(&template.Rest.Persistence.Timeout, d.settings.Postponement)
+		atomic.StoreUint32(&template.Expires, ends)
+	}
+	atomic.AddUint32(&template.Control, ^uint32(0))
+}
+
+// timerOf returns when a template's timer ends next that could not end it until
+// some tick.
+func (d *Dataplane) timerOf(template *directorConn, until uint32) uint32 {
+	ends, minute := atomic.LoadUint32(&template.Expires), d.settings.Postponement
+	if late := until - ends; int32(late) > 0 {
+		ends += (late + minute - 1) / minute * minute
+	}
+	return ends
+}
