@@ -274,6 +274,18 @@ enum dest_flags {
 	DEST_QUIESCED = 16, /* its weight is 0; the field weight says what it was before */
 } __attribute__((packed));
 
+/* The kernel's IP_VS_CONN_F_TUNNEL_TYPE_* and IP_VS_TUNNEL_ENCAP_FLAG_*. */
+enum tunnel {
+	TUNNEL_IPIP,
+	TUNNEL_GUE,
+	TUNNEL_GRE,
+	TUNNEL_TYPE = 3,	 /* mask */
+	TUNNEL_CSUM = 1 << 2,	 /* GUE and GRE: with a checksum */
+	TUNNEL_REMCSUM = 2 << 2, /* GUE: likewise, as no checksum inside is unfinished here */
+} __attribute__((packed));
+
+#define TUNNEL_FLAGS_SHIFT 2
+
 /* A destination: its identity first, then how to reach it. */
 struct dest {
 	union addr rip;
@@ -284,8 +296,9 @@ struct dest {
 	enum dest_flags flags;
 	__u16 mtu;     /* of the route to the real server */
 	__u8 timeouts; /* the service's */
-	__u8 pad;
-	__u32 service; /* index in services */
+	enum tunnel tunnel;
+	__u16 service;	    /* index in services */
+	__be16 tunnel_port; /* of GUE */
 	__s32 weight;
 };
 _Static_assert(sizeof(struct dest) == CACHE_LINE, "dest is one cache line");

@@ -64,12 +64,16 @@ func (d *Dataplane) adoptList(s *service, listed map[uint32]bool) {
 		listed[slot.Dest] = true
 		dest := d.adoptDestination(slot.Dest, s)
 		s.dests = append(s.dests, dest)
+		entry := &d.dests.at[slot.Dest]
 		config.Destinations = append(config.Destinations, ipvs.Destination{
-			RIP:        dest.rip,
-			Forwarding: ipvs.Forwarding(d.dests.at[slot.Dest].Forwarding),
-			Weight:     d.weight(slot.Dest),
-			Upper:      d.loads.at[slot.Dest].Upper,
-			Lower:      d.loads.at[slot.Dest].Lower,
+			RIP:         dest.rip,
+			Forwarding:  ipvs.Forwarding(entry.Forwarding),
+			Weight:      d.weight(slot.Dest),
+			Upper:       d.loads.at[slot.Dest].Upper,
+			Lower:       d.loads.at[slot.Dest].Lower,
+			TunnelType:  tunnelType(entry.Tunnel),
+			TunnelPort:  networkOrder(entry.TunnelPort),
+			TunnelFlags: tunnelFlags(entry.Tunnel),
 		})
 	}
 	d.byKey[s.key] = s

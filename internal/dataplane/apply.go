@@ -212,7 +212,7 @@ func (d *Dataplane) addDestination(s *service, config ipvs.Destination) {
 	entry := &d.dests.at[dest.index]
 	entry.Rip = toAddr(dest.rip.Addr())
 	entry.Port = networkOrder(dest.rip.Port())
-	entry.Service = s.index
+	entry.Service = uint16(s.index)
 	entry.Timeouts = d.services.at[s.index].Timeouts
 	d.setHop(dest, d.hops[dest.rip.Addr()])
 	d.configure(dest, config)
@@ -241,6 +241,8 @@ func (d *Dataplane) deleteDestination(s *service, rip netip.AddrPort) {
 func (d *Dataplane) configure(dest *destination, config ipvs.Destination) {
 	entry := &d.dests.at[dest.index]
 	entry.Forwarding = directorForwarding(config.Forwarding)
+	entry.Tunnel = toTunnel(config)
+	entry.TunnelPort = networkOrder(config.TunnelPort)
 	setThresholds(&d.loads.at[dest.index], config.Upper, config.Lower)
 	if config.Forwarding == ipvs.Masq && entry.Flags&directorDestFlagsDEST_WAS_MASQ == 0 {
 		entry.Flags |= directorDestFlagsDEST_WAS_MASQ

@@ -142,6 +142,21 @@ func fromScheduler(s directorScheduler) string {
 	return "none"
 }
 
+func toTunnel(d ipvs.Destination) directorTunnel {
+	return directorTunnel(uint8(d.TunnelType) | uint8(d.TunnelFlags)<<tunnelFlagsShift)
+}
+
+func tunnelType(t directorTunnel) ipvs.TunnelType {
+	return ipvs.TunnelType(t & directorTunnelTUNNEL_TYPE)
+}
+
+func tunnelFlags(t directorTunnel) ipvs.TunnelFlags {
+	return ipvs.TunnelFlags(t >> tunnelFlagsShift)
+}
+
+// tunnelFlagsShift is bpf/types.h: TUNNEL_FLAGS_SHIFT.
+const tunnelFlagsShift = 2
+
 // filterBit is bpf/service.h: filter_bit().
 func filterBit(a netip.Addr) uint32 {
 	b := a.As16()
