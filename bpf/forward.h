@@ -59,7 +59,7 @@ static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct p
 						    const struct interface *from)
 {
 	enum forwarding forwarding = flags & CONN_FORWARDING;
-	__u32 overhead = forwarding == FORWARDING_TUNNEL ? outer_length(&dest->rip) : 0;
+	__u32 overhead = forwarding == FORWARDING_TUNNEL ? tunnel_overhead(dest) : 0;
 	enum verdict verdict;
 
 	if (dest->flags & DEST_LOCAL)

@@ -47,12 +47,46 @@ static __always_inline int load_inner(struct __sk_buff *skb, struct inner *inner
 
 /* put_outer makes room for a header in each of merged segments, and writes it. */
 static __always_inline int put_outer(struct __sk_buff *skb, const void *outer, __u32 size,
-				     __be16 h_proto, __u64 flags)
+				     __be16 h_proto, __u64 flags, enum tunnel tunnel)
 {
-	return !bpf_skb_adjust_room(skb, size, BPF_ADJ_ROOM_MAC, flags) &&
+	if (tunnel == TUNNEL_GRE)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+	else if (tunnel == TUNNEL_GUE)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+	return !bpf_skb_adjust_room(skb, size + shim_length(tunnel), BPF_ADJ_ROOM_MAC, flags) &&
 	       !bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &h_proto,
 				    sizeof(h_proto), 0) &&
 	       !bpf_skb_store_bytes(skb, sizeof(struct ethhdr), outer, size, 0);
+}
+
+/*
+ * put_shim_behind writes what follows an outer header. It has no checksum:
+ * nobody can tell here which bytes the stack will still finish, or cut apart.
+ */
+static __always_inline int put_shim_behind(struct __sk_buff *skb, __u32 size, __u8 proto,
+					   __u16 length, const struct dest *dest, __be16 from)
+{
+	const __u32 place = sizeof(struct ethhdr) + size;
+
+	if (tunnel_type(dest->tunnel) == TUNNEL_GRE) {
+		struct gre_shim gre = gre_of(proto, TUNNEL_GRE);
+
+		return !bpf_skb_store_bytes(skb, place, &gre.gre, sizeof(gre.gre), 0);
+	}
+	if (tunnel_type(dest->tunnel) == TUNNEL_GUE) {
+		struct gue_shim gue = gue_of(proto, length, from, dest->tunnel_port);
+
+		return !bpf_skb_store_bytes(skb, place, &gue, sizeof(gue), 0);
+	}
+	return 1;
+}
+
+/* What stands in an outer header's protocol field. */
+static __always_inline __u8 tunnel_protocol(enum tunnel tunnel, __u8 inner)
+{
+	if (tunnel == TUNNEL_GRE)
+		return IPPROTO_GRE;
+	return tunnel == TUNNEL_GUE ? IPPROTO_UDP : inner;
 }
 
 /* finish_tunnel puts the outer header in front. */
@@ -60,20 +94,29 @@ static __always_inline int finish_tunnel(struct __sk_buff *skb, const struct han
 {
 	const __u32 key = left->dest;
 	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	enum tunnel tunnel;
 	struct inner inner;
+	__u8 proto;
 
 	if (!dest || !load_inner(skb, &inner))
 		return 0;
+	tunnel = tunnel_type(dest->tunnel);
+	proto = inner.proto;
+	inner.proto = tunnel_protocol(tunnel, proto);
+	inner.length += shim_length(tunnel);
 	if (is_ipv4(&dest->rip)) {
 		struct iphdr outer = outer_ipv4(&inner, dest, bpf_get_prandom_u32());
 
 		return put_outer(skb, &outer, sizeof(outer), bpf_htons(ETH_P_IP),
-				 BPF_F_ADJ_ROOM_ENCAP_L3_IPV4);
+				 BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, tunnel) &&
+		       put_shim_behind(skb, sizeof(outer), proto, inner.length, dest,
+				       left->from_port);
 	}
 	struct ipv6hdr outer = outer_ipv6(&inner, dest);
 
 	return put_outer(skb, &outer, sizeof(outer), bpf_htons(ETH_P_IPV6),
-			 BPF_F_ADJ_ROOM_ENCAP_L3_IPV6);
+			 BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, tunnel) &&
+	       put_shim_behind(skb, sizeof(outer), proto, inner.length, dest, left->from_port);
 }
 
 #endif

@@ -194,7 +194,7 @@ static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet 
 	if (dest->flags & DEST_NO_ROUTE || !dest->next.ifindex)
 		return VERDICT_NO_NEIGHBOUR;
 	if (forwarding_of(conn) == FORWARDING_TUNNEL)
-		overhead = outer_length(&dest->rip);
+		overhead = tunnel_overhead(dest);
 	if (pkt->length + overhead > dest->mtu)
 		return VERDICT_NEEDS_FRAGMENTING;
 
@@ -234,6 +234,53 @@ static __always_inline void learn_mtu(struct dest *dest, __u16 mtu)
 		dest->mtu = mtu;
 }
 
+/* What a quoted tunnel packet has in front of the inner one. */
+struct quoted_tunnel {
+	__u32 length; /* of both headers */
+	enum tunnel type;
+	__be16 port; /* of GUE */
+};
+
+/*
+ * parse_tunnel reads a quoted tunnel's headers. As the kernel does, it knows
+ * IPv4 in IPv4 alone (ip_vs_in_icmp()).
+ */
+static __always_inline int parse_tunnel(const struct packet *pkt, const struct iphdr *outer,
+					struct quoted_tunnel *tunnel)
+{
+	const union shim *shim = (const void *)(outer + 1);
+
+	if ((void *)(shim + 1) > pkt->end || outer->ihl != 5)
+		return 0;
+	tunnel->length = sizeof(*outer);
+	switch (outer->protocol) {
+	case IPPROTO_IPIP:
+		tunnel->type = TUNNEL_IPIP;
+		return 1;
+	case IPPROTO_GRE:
+		tunnel->type = TUNNEL_GRE;
+		tunnel->length += shim->gre.gre.flags ? sizeof(shim->gre) : sizeof(shim->gre.gre);
+		return !(shim->gre.gre.flags & ~bpf_htons(GRE_CHECKSUM)) &&
+		       shim->gre.gre.protocol == bpf_htons(ETH_P_IP);
+	case IPPROTO_UDP:
+		tunnel->type = TUNNEL_GUE;
+		tunnel->port = shim->gue.udp.dest;
+		tunnel->length += sizeof(shim->gue);
+		return !shim->gue.gue.lead && !shim->gue.gue.flags &&
+		       shim->gue.gue.protocol == IPPROTO_IPIP;
+	}
+	return 0;
+}
+
+static __always_inline int is_tunnel_to(const struct dest *dest, const struct iphdr *outer,
+					const struct quoted_tunnel *tunnel)
+{
+	return to_ipv4(&dest->rip) == outer->daddr &&
+	       to_ipv4(&dest->tunnel_source) == outer->saddr &&
+	       tunnel_type(dest->tunnel) == tunnel->type &&
+	       (tunnel->type != TUNNEL_GUE || dest->tunnel_port == tunnel->port);
+}
+
 /*
  * From the path between director and real server, about a tunnel packet: a new
  * error of the same kind goes from the VIP to the client, about its own packet.
@@ -241,16 +288,20 @@ static __always_inline void learn_mtu(struct dest *dest, __u16 mtu)
 static __noinline enum verdict relate_tunnel(struct xdp_md *ctx, struct packet *pkt,
 					     struct iphdr *outer)
 {
-	struct iphdr *inner = outer + 1;
+	struct quoted_tunnel tunnel = {};
 	struct icmphdr *icmp = pkt->l4;
+	struct iphdr *inner;
 	struct found found = {};
 	struct quote quote;
 	struct dest *dest;
 	__u32 key;
 
+	if (!parse_tunnel(pkt, outer, &tunnel))
+		return VERDICT_UNRELATED;
+	inner = (void *)outer + tunnel.length;
 	if ((void *)(inner + 1) > pkt->end)
 		return VERDICT_UNRELATED;
-	if (outer->ihl != 5 || pkt->ip->ihl != 5 || outer->saddr != pkt->ip->daddr)
+	if (pkt->ip->ihl != 5 || outer->saddr != pkt->ip->daddr)
 		return VERDICT_UNRELATED;
 	if (!parse_quote_ipv4(pkt, inner, &quote))
 		return VERDICT_UNRELATED;
@@ -260,8 +311,7 @@ static __noinline enum verdict relate_tunnel(struct xdp_md *ctx, struct packet *
 		return VERDICT_UNRELATED;
 	key = found.dest;
 	dest = bpf_map_lookup_elem(&dests, &key);
-	if (!dest || to_ipv4(&dest->rip) != outer->daddr ||
-	    to_ipv4(&dest->tunnel_source) != outer->saddr)
+	if (!dest || !is_tunnel_to(dest, outer, &tunnel))
 		return VERDICT_UNRELATED;
 	if (!is_intact(ctx, pkt))
 		return VERDICT_BAD_CHECKSUM;
@@ -274,12 +324,12 @@ static __noinline enum verdict relate_tunnel(struct xdp_md *ctx, struct packet *
 		.tos = inner->tos,
 		.id = roll(&pkt->moment),
 	};
-	__u32 quoted = quote_length(0, pkt->length - complaint_length(0) - sizeof(*outer));
+	__u32 quoted = quote_length(0, pkt->length - complaint_length(0) - tunnel.length);
 
 	if (icmp->type == ICMP_DEST_UNREACH && icmp->code == ICMP_FRAG_NEEDED) {
 		/* The kernel reports the route's MTU as it was; the client's next try hears the new
 		 * one. */
-		complaint.mtu = dest->mtu - sizeof(*outer);
+		complaint.mtu = dest->mtu - tunnel.length;
 		learn_mtu(dest, bpf_ntohs(icmp->mtu));
 		if (!(inner->frag_off & bpf_htons(IP_DF)))
 			return VERDICT_NEEDS_FRAGMENTING;
@@ -289,9 +339,9 @@ static __noinline enum verdict relate_tunnel(struct xdp_md *ctx, struct packet *
 		return VERDICT_NO_PORT;
 	__u32 frame = pkt->end - (void *)pkt->eth;
 
-	if (bpf_xdp_adjust_head(ctx, sizeof(*outer)) ||
+	if (bpf_xdp_adjust_head(ctx, (int)tunnel.length) ||
 	    bpf_xdp_adjust_tail(ctx, (int)(sizeof(struct ethhdr) + complaint_length(0) + quoted +
-					   sizeof(*outer) - frame)) ||
+					   tunnel.length - frame)) ||
 	    !write_complaint(ctx, &complaint, quoted)) {
 		pkt->next.ifindex = 0;
 		return VERDICT_NO_ROOM;
@@ -299,12 +349,11 @@ static __noinline enum verdict relate_tunnel(struct xdp_md *ctx, struct packet *
 	return VERDICT_ERROR_OUT;
 }
 
-/* The kernel follows errors about tunnels of IPv4 in IPv4 alone (ip_vs_in_icmp()). */
-static __always_inline int quotes_tunnel(const struct packet *pkt, const struct icmphdr *icmp)
+static __always_inline int may_quote_tunnel(const struct packet *pkt, const struct icmphdr *icmp)
 {
 	const struct iphdr *quoted = (const void *)(icmp + 1);
 
-	return !pkt->ipv6 && (void *)(quoted + 1) <= pkt->end && quoted->protocol == IPPROTO_IPIP;
+	return !pkt->ipv6 && (void *)(quoted + 1) <= pkt->end && quoted->protocol != IPPROTO_TCP;
 }
 
 /* relate_connection follows an error about a packet that went by a connection. */
@@ -332,6 +381,7 @@ static __noinline enum verdict relate_connection(struct xdp_md *ctx, struct pack
 static __always_inline enum verdict relate(struct xdp_md *ctx, struct packet *pkt)
 {
 	struct icmphdr *icmp = pkt->l4;
+	enum verdict verdict;
 
 	if (pkt->fragmented)
 		return VERDICT_FRAGMENT;
@@ -341,8 +391,12 @@ static __always_inline enum verdict relate(struct xdp_md *ctx, struct packet *pk
 		return VERDICT_OTHER_HOST;
 	if (is_martian(pkt))
 		return VERDICT_MARTIAN;
-	return quotes_tunnel(pkt, icmp) ? relate_tunnel(ctx, pkt, (void *)(icmp + 1))
-					: relate_connection(ctx, pkt, icmp + 1);
+	if (may_quote_tunnel(pkt, icmp)) {
+		verdict = relate_tunnel(ctx, pkt, (void *)(icmp + 1));
+		if (verdict != VERDICT_UNRELATED)
+			return verdict;
+	}
+	return relate_connection(ctx, pkt, icmp + 1);
 }
 
 #endif

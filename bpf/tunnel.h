@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* TUN: the packet, unchanged, inside one for the real server (RFC 2003, RFC 2473, RFC 4213). */
+/*
+ * TUN: the packet, unchanged, inside one for the real server (RFC 2003, RFC
+ * 2473, RFC 4213; GRE: RFC 2784).
+ */
 #ifndef LVSX_TUNNEL_H
 #define LVSX_TUNNEL_H
 
 #include "csum.h"
 #include "packet.h"
+#include "shim.h"
 #include "types.h"
 
 /* What an outer header says of the packet inside. */
 struct inner {
-	__u16 length; /* of the packet */
+	__u16 length; /* of all that follows the header */
 	__u8 tos;
 	__u8 hop_limit; /* already lessened */
 	__u8 proto;	/* that it is for the outer header */
@@ -55,6 +59,11 @@ static __always_inline __u8 outer_tos(__u8 tos)
 static __always_inline __u32 outer_length(const union addr *rip)
 {
 	return is_ipv4(rip) ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+}
+
+static __always_inline __u32 tunnel_overhead(const struct dest *dest)
+{
+	return outer_length(&dest->rip) + shim_length(dest->tunnel);
 }
 
 /* Without DF, the inner one's, the header needs an id of its own. */
@@ -132,16 +141,77 @@ static __noinline int put_ipv6(struct xdp_md *ctx, struct packet *pkt, const str
 	return 1;
 }
 
+static __always_inline int put_gre(struct xdp_md *ctx, struct packet *pkt, const struct dest *dest,
+				   struct inner *inner)
+{
+	struct gre_shim gre = gre_of(inner->proto, dest->tunnel);
+	struct gre_shim *place;
+
+	if (!grow(ctx, pkt, shim_length(dest->tunnel)))
+		return 0;
+	place = (void *)pkt->ip;
+	if ((void *)(place + 1) > pkt->end)
+		return 0;
+	place->gre = gre.gre;
+	inner->length += shim_length(dest->tunnel);
+	inner->proto = IPPROTO_GRE;
+	if (dest->tunnel & TUNNEL_CSUM) {
+		place->check = place->zero = 0;
+		place->check = ~csum_fold(csum_bytes(ctx, sizeof(struct ethhdr), inner->length, 0));
+	}
+	return 1;
+}
+
+static __always_inline int put_gue(struct xdp_md *ctx, struct packet *pkt, const struct dest *dest,
+				   struct inner *inner)
+{
+	__u16 length = inner->length + sizeof(struct gue_shim);
+	struct gue_shim gue =
+		gue_of(inner->proto, length, flow_port(&pkt->flow), dest->tunnel_port);
+	struct gue_shim *place;
+	__u16 check;
+
+	if (!grow(ctx, pkt, sizeof(gue)))
+		return 0;
+	place = (void *)pkt->ip;
+	if ((void *)(place + 1) > pkt->end)
+		return 0;
+	*place = gue;
+	inner->length = length;
+	inner->proto = IPPROTO_UDP;
+	if (dest->tunnel & (TUNNEL_CSUM | TUNNEL_REMCSUM)) {
+		__u64 sum = csum_pseudo(&dest->tunnel_source, &dest->rip, IPPROTO_UDP, length);
+
+		check = ~csum_fold(csum_bytes(ctx, sizeof(struct ethhdr), length, sum));
+		place->udp.check = check ? check : 0xffff;
+	}
+	return 1;
+}
+
+/* GRE and GUE. Not inlined: IPIP needs nothing of it. */
+static __noinline int put_shim(struct xdp_md *ctx, struct packet *pkt, const struct dest *dest,
+			       struct inner *inner)
+{
+	return tunnel_type(dest->tunnel) == TUNNEL_GRE ? put_gre(ctx, pkt, dest, inner)
+						       : put_gue(ctx, pkt, dest, inner);
+}
+
 static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *pkt,
 				       const struct dest *dest, __u32 key)
 {
 	struct inner inner;
 
 	if (pkt->hands_over) {
-		pkt->handover = (struct handover){ .work = HANDOVER_TUNNEL, .dest = key };
+		pkt->handover = (struct handover){
+			.work = HANDOVER_TUNNEL,
+			.dest = key,
+			.from_port = dest->tunnel ? flow_port(&pkt->flow) : 0,
+		};
 		return 1;
 	}
 	inner = pkt->ipv6 ? inner_ipv6(pkt->ip6) : inner_ipv4(pkt->ip);
+	if (unlikely(tunnel_type(dest->tunnel) != TUNNEL_IPIP) && !put_shim(ctx, pkt, dest, &inner))
+		return 0;
 	return is_ipv4(&dest->rip) ? put_ipv4(ctx, pkt, dest, &inner)
 				   : put_ipv6(ctx, pkt, dest, &inner);
 }

@@ -492,7 +492,7 @@ struct handover {
 		__u32 dest;   /* whose outer header it is */
 		__u32 change; /* what the transport checksum gains by the new address */
 	};
-	__be16 from_port; /* before */
+	__be16 from_port; /* before; of GUE: the outer source port */
 	__be16 to_port;	  /* and after */
 	__u16 check;	  /* where in the frame the transport checksum stands */
 	__u8 proto;
