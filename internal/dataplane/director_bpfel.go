@@ -87,8 +87,9 @@ type directorDest struct {
 	Flags        directorDestFlags
 	Mtu          uint16
 	Timeouts     uint8
-	Pad          uint8
-	Service      uint32
+	Tunnel       directorTunnel
+	Service      uint16
+	TunnelPort   uint16
 	Weight       int32
 }
 
@@ -408,6 +409,17 @@ type directorTimeoutSetting struct {
 	_       structs.HostLayout
 	Seconds [16]uint32
 }
+
+type directorTunnel uint8
+
+const (
+	directorTunnelTUNNEL_IPIP    directorTunnel = 0
+	directorTunnelTUNNEL_GUE     directorTunnel = 1
+	directorTunnelTUNNEL_GRE     directorTunnel = 2
+	directorTunnelTUNNEL_TYPE    directorTunnel = 3
+	directorTunnelTUNNEL_CSUM    directorTunnel = 4
+	directorTunnelTUNNEL_REMCSUM directorTunnel = 8
+)
 
 type directorVerdict uint32
 

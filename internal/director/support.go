@@ -52,11 +52,8 @@ func missingInService(s ipvs.Service) string {
 }
 
 func missingInDestination(d ipvs.Destination) string {
-	switch {
-	case d.RIP.Addr().Is6():
+	if d.RIP.Addr().Is6() {
 		return "IPv6 real servers are"
-	case d.Forwarding == ipvs.Tunnel && d.TunnelType != ipvs.IPIP:
-		return "tunnels other than ipip (--tun-type) are"
 	}
 	return ""
 }

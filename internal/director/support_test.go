@@ -46,7 +46,7 @@ func TestSupported(t *testing.T) {
 		"scheduler's flags":   {change: edit(ipvs.Service{Key: tcp, Scheduler: "sh", Flags: ipvs.SchedFlag2})},
 		"flags of no meaning": {change: edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.SchedFlag3})},
 		"IPv6 real server":    {to("[2001:db8::2]:80", as), syscall.ENOTSUP, "add-destination: IPv6 real servers are not built yet"},
-		"another tunnel":      {to("10.0.0.1:80", func(d *ipvs.Destination) { d.Forwarding, d.TunnelType = ipvs.Tunnel, ipvs.GRE }), syscall.ENOTSUP, "add-destination: tunnels other than ipip (--tun-type) are not built yet"},
+		"GRE":                 {change: to("10.0.0.1:80", func(d *ipvs.Destination) { d.Forwarding, d.TunnelType = ipvs.Tunnel, ipvs.GRE })},
 		"thresholds":          {change: to("10.0.0.1:80", func(d *ipvs.Destination) { d.Upper = 5 })},
 		"tunnel type, no use": {change: to("10.0.0.1:80", func(d *ipvs.Destination) { d.TunnelType = ipvs.GRE })},
 	} {

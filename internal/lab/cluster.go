@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,10 @@ type Options struct {
 	Servers int    // real servers of each cluster, 1 to 99
 	XDP     string // auto, native or generic: how the director attaches
 	Offload bool   // clients and real servers leave checksums unfinished and send what is merged beyond the MTU
+
+	// Tunnel is how the director of TUN wraps packets, in ipvsadm's options,
+	// such as --tun-type gre; none: IPIP.
+	Tunnel []string
 
 	// Told, if set, hears each command before it runs, as it could be typed
 	// in that node.
@@ -217,9 +222,20 @@ func (c *Cluster) realserverArgs() []string {
 	case NAT:
 		return append(args, "--director", natGateway)
 	case TUN:
-		return append(args, "--vip", vip.String(), "--director", dip.String())
+		return slices.Concat(args, []string{"--vip", vip.String(), "--director", dip.String()}, c.tunnelArgs())
 	}
 	return append(args, "--vip", vip.String())
+}
+
+// tunnelArgs are the director's options that a real server has, too.
+func (c *Cluster) tunnelArgs() []string {
+	var args []string
+	for i, option := range c.options.Tunnel {
+		if option == "--tun-type" || option == "--tun-port" {
+			args = append(args, option, c.options.Tunnel[i+1])
+		}
+	}
+	return args
 }
 
 func (c *Cluster) logOf(node string) string {

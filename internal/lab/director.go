@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -61,7 +62,7 @@ func (c *Cluster) addService(context.Context) error {
 		return err
 	}
 	for _, s := range c.Servers {
-		if err := c.tell(director, "ipvsadm", "-a", "-t", c.Service.String(), "-r", c.destination(s), c.Method.forwarding().Option()); err != nil {
+		if err := c.tell(director, c.destinationArgs("-a", s)...); err != nil {
 			return err
 		}
 	}
@@ -77,12 +78,17 @@ func (c *Cluster) SetWeights(weights []int) error {
 	c.weights = weights
 	for i, s := range c.Servers {
 		weight := strconv.Itoa(c.weight(i))
-		err := c.tell(director, "ipvsadm", "-e", "-t", c.Service.String(), "-r", c.destination(s), c.Method.forwarding().Option(), "-w", weight)
+		err := c.tell(director, append(c.destinationArgs("-e", s), "-w", weight)...)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *Cluster) destinationArgs(op string, s Server) []string {
+	args := []string{"ipvsadm", op, "-t", c.Service.String(), "-r", c.destination(s), c.Method.forwarding().Option()}
+	return slices.Concat(args, c.options.Tunnel)
 }
 
 func (c *Cluster) weight(server int) int { return c.weights[server%len(c.weights)] }
