@@ -26,7 +26,7 @@ func newLabCommand() *cobra.Command {
 	var method string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:                   "lab [--method nat|tun|dr|all] [--servers N] [--requests N] [--weights W,W,...] [--xdp auto|native|generic] [--json] [--keep]",
+		Use:                   "lab [--method nat|tun|dr|all] [--servers N] [--requests N] [--weights W,W,...] [--family 4|6] [--xdp auto|native|generic] [--json] [--keep]",
 		DisableFlagsInUseLine: true,
 		Short:                 "Show the three forwarding methods at work, in namespaces that vanish again",
 		Long: `Build a small network of namespaces for each forwarding method, run directors
@@ -35,6 +35,7 @@ what went through the director. Nothing of this machine's own network is
 touched, and nothing stays behind unless --keep says so.`,
 		Example: `  lvsx lab
   lvsx lab --method dr --weights 1,2,3
+  lvsx lab --family 6
   lvsx lab --method nat --keep`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -53,6 +54,7 @@ touched, and nothing stays behind unless --keep says so.`,
 	flags.IntVar(&plan.Servers, "servers", 3, "give each method `N` real servers")
 	flags.IntVar(&plan.Requests, "requests", 300, "send `N` requests to each method")
 	flags.IntSliceVar(&plan.Weights, "weights", nil, "schedule all requests by wrr, rs1 having the first `weight` and so on (default: rr, then a short round of wrr)")
+	flags.IntVar(&plan.Family, "family", 4, "of all addresses: 4 for IPv4, 6 for IPv6")
 	flags.StringVar(&plan.XDP, "xdp", "auto", "`mode` in which directors attach: auto, native or generic")
 	flags.BoolVar(&asJSON, "json", false, "print the result as JSON; progress goes to standard error")
 	flags.BoolVar(&plan.Keep, "keep", false, "leave all standing, to be removed by lvsx lab down")
@@ -104,11 +106,11 @@ func explainKept(out io.Writer, plan lab.Plan) {
 	fmt.Fprintf(out, `
 All of it stays. Try:
   %[1]s lab exec %[2]s-director -- ipvsadm -L -n -c
-  %[1]s lab exec %[2]s-client -- curl http://192.0.2.80/
+  %[1]s lab exec %[2]s-client -- curl -g %[4]s
   %[1]s lab exec %[2]s-rs1 -- bash
 or enter a node by "ip netns exec %[3]s". Remove it all:
   %[1]s lab down
-`, self, name, lab.NodeName(plan.Name, name+"-rs1"))
+`, self, name, lab.NodeName(plan.Name, name+"-rs1"), plan.URL())
 }
 
 // invocation is what the user types to start this program.

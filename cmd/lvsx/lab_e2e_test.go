@@ -22,13 +22,16 @@ import (
 
 const megabyte = 1_000_000
 
-// forEachMethod runs a test for each method, with native and generic XDP.
+// forEachMethod runs a test for each method and family, with native and generic
+// XDP.
 func forEachMethod(t *testing.T, test func(t *testing.T, c *lab.Cluster)) {
 	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
 	for _, xdp := range []string{"generic", "native"} {
 		for _, method := range []lab.Method{lab.NAT, lab.TUN, lab.DR} {
-			options := lab.Options{XDP: xdp}
-			t.Run(string(method)+"/"+xdp, func(t *testing.T) { test(t, newCluster(t, method, options)) })
+			for _, family := range []int{4, 6} {
+				options := lab.Options{XDP: xdp, Family: family}
+				t.Run(fmt.Sprintf("%s%d/%s", method, family, xdp), func(t *testing.T) { test(t, newCluster(t, method, options)) })
+			}
 		}
 	}
 }
@@ -115,9 +118,11 @@ func TestBulkTransfer(t *testing.T) {
 func TestMergedBulkTransfer(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces, testenv.TCX)
 	for _, method := range []lab.Method{lab.NAT, lab.TUN, lab.DR} {
-		t.Run(string(method), func(t *testing.T) {
-			checkBulk(t, newCluster(t, method, lab.Options{XDP: "generic", Offload: true}), 100*megabyte)
-		})
+		for _, family := range []int{4, 6} {
+			t.Run(fmt.Sprint(method, family), func(t *testing.T) {
+				checkBulk(t, newCluster(t, method, lab.Options{XDP: "generic", Offload: true, Family: family}), 100*megabyte)
+			})
+		}
 	}
 }
 

@@ -47,7 +47,7 @@ func newRealserverUpCommand() *cobra.Command {
 		Use:   "up --method nat|tun|dr [--vip VIP]... [--director ADDR]... [--tun-type TYPE]... [--tun-port PORT]... [--mss auto|off|BYTES] [--interface IF]",
 		Short: "Serve the VIPs, silently to neighbours; for nat, check the way back to clients",
 		Long: `Serve the VIPs. Neighbours must not learn that this machine has them, so ARP
-for them is silenced first. IPIP tunnels are taken apart by the kernel's tunl0
+for them is silenced first; of IPv6 they learn nothing anyway. IPIP tunnels are taken apart by the kernel's tunl0
 where there is one, otherwise and GRE and GUE always by an XDP program that
 accepts them from the given directors only. All is remembered for down. Nothing stays running. With nat
 nothing is changed: only the way back to clients is checked.`,

@@ -28,10 +28,7 @@ import (
 // taken off the list.
 var notBuilt = []string{
 	"SCTP services are not built yet",
-	"IPv6 services are not built yet",
-	"IPv6 real servers are not built yet",
 	"persistence engines (--pe) are not built yet",
-	"tunnels other than ipip (--tun-type) are not built yet",
 	"--start-daemon is not built yet",
 	"--stop-daemon is not built yet",
 }

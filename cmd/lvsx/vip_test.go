@@ -16,7 +16,15 @@ func TestParseVIP(t *testing.T) {
 		{"eth0", "", "not an address such as"},
 		{"", "", "not an address such as"},
 		{"224.0.0.1/32", "", "not an address that clients can connect to"},
-		{"2001:db8::1/128", "", "not an IPv4 address"},
+		{"2001:db8::1/128", "2001:db8::1", ""},
+		{"2001:db8::1", "2001:db8::1", ""},
+		{"2001:db8::1/64", "", "a VIP is one address, 2001:db8::1/128"},
+		{"fe80::1", "", "not an address that clients can connect to"},
+		{"fe80::1%eth0", "", "nor a plain IPv6 address"},
+		{"ff02::1", "", "not an address that clients can connect to"},
+		{"::", "", "not an address that clients can connect to"},
+		{"::1", "", "not an address that clients can connect to"},
+		{"::ffff:192.0.2.1", "", "nor a plain IPv6 address"},
 	} {
 		vip, err := parseVIP(test.text)
 		if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {

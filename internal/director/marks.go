@@ -15,9 +15,6 @@ func (d *Director) MarkRules() ([]ipvs.MarkRule, error) {
 
 // AddMarkRules adds all the rules that are not there or, with an error, none.
 func (d *Director) AddMarkRules(rules ...ipvs.MarkRule) error {
-	if err := supportedMarks(rules); err != nil {
-		return err
-	}
 	if err := d.plane.AddMarkRules(rules...); err != nil {
 		return err
 	}

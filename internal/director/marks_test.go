@@ -32,14 +32,3 @@ func TestUnmarked(t *testing.T) {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 }
-
-func TestSupportedMarks(t *testing.T) {
-	rule := func(vip string) ipvs.MarkRule { return ipvs.MarkRule{VIP: netip.MustParsePrefix(vip)} }
-	if err := supportedMarks([]ipvs.MarkRule{rule("192.0.2.0/24")}); err != nil {
-		t.Error(err)
-	}
-	err := supportedMarks([]ipvs.MarkRule{rule("192.0.2.0/24"), rule("2001:db8::/32")})
-	if err == nil || err.Error() != "VIP 2001:db8::/32: mark rules of IPv6 are not built yet" {
-		t.Errorf("IPv6: %v", err)
-	}
-}

@@ -187,6 +187,14 @@ func (w *ways) keepAlive(now time.Time) {
 	}
 }
 
+// discovery is how neighbours find an address's MAC address.
+func discovery(a netip.Addr) string {
+	if a.Is6() {
+		return "neighbour discovery"
+	}
+	return "ARP"
+}
+
 // problems says what keeps services from being reached and what to do.
 func (w *ways) problems(table ipvs.Table) []string {
 	var problems []string
@@ -195,9 +203,9 @@ func (w *ways) problems(table ipvs.Table) []string {
 		case found.hop.NoRoute:
 			problems = append(problems, fmt.Sprintf("no route to real server %s: add one", rip))
 		case w.isWaiting(found) && found.neighbour == rip:
-			problems = append(problems, fmt.Sprintf("real server %s does not answer ARP: is it up?", rip))
+			problems = append(problems, fmt.Sprintf("real server %s does not answer %s: is it up?", rip, discovery(rip)))
 		case w.isWaiting(found):
-			problems = append(problems, fmt.Sprintf("gateway %s to real server %s does not answer ARP: is it up?", found.neighbour, rip))
+			problems = append(problems, fmt.Sprintf("gateway %s to real server %s does not answer %s: is it up?", found.neighbour, rip, discovery(rip)))
 		}
 	}
 	checked := make(map[netip.Addr]bool)
@@ -208,7 +216,7 @@ func (w *ways) problems(table ipvs.Table) []string {
 		}
 		checked[vip] = true
 		if path, err := host.PathTo(vip); err != nil || !path.Local {
-			problems = append(problems, fmt.Sprintf("VIP %s is no address of this host: nobody answers ARP for it; add it with: lvsx vip add %s/32 --interface IF", vip, vip))
+			problems = append(problems, fmt.Sprintf("VIP %s is no address of this host: nobody answers %s for it; add it with: lvsx vip add %s/%d --interface IF", vip, discovery(vip), vip, vip.BitLen()))
 		}
 	}
 	slices.Sort(problems)

@@ -5,6 +5,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -50,11 +51,25 @@ func HasAddress(link string, address netip.Prefix) (bool, error) {
 // false and nothing changes. An IPv6 address is usable at once, without
 // duplicate address detection.
 func AddAddress(link string, address netip.Prefix) (added bool, err error) {
+	return addAddress(link, address, &netlink.Addr{IPNet: fromPrefix(address)})
+}
+
+// AddServiceAddress is AddAddress for one that serves, and from which the
+// machine shall not connect to others by itself: an IPv6 address is deprecated
+// (RFC 4862, section 5.5.4), an IPv4 one is chosen only where it is the first.
+func AddServiceAddress(link string, address netip.Prefix) (added bool, err error) {
+	a := &netlink.Addr{IPNet: fromPrefix(address)}
+	if address.Addr().Is6() {
+		a.ValidLft = math.MaxUint32 // for ever, and preferred for no time
+	}
+	return addAddress(link, address, a)
+}
+
+func addAddress(link string, address netip.Prefix, a *netlink.Addr) (added bool, err error) {
 	l, err := linkByName(link)
 	if err != nil {
 		return false, err
 	}
-	a := &netlink.Addr{IPNet: fromPrefix(address)}
 	if address.Addr().Is6() {
 		a.Flags = unix.IFA_F_NODAD
 	}

@@ -19,9 +19,8 @@ const (
 
 var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// AnnounceAddress tells the neighbours on the link, by gratuitous ARP, that
-// the IPv4 address is here now. It sends both forms of RFC 5227, section 3,
-// a request and a reply, as there are neighbours that learn from one only.
+// AnnounceAddress tells the neighbours on the link that the address is here
+// now: by gratuitous ARP, or by an unsolicited neighbour advertisement.
 func AnnounceAddress(link string, address netip.Addr) error {
 	l, err := LinkByName(link)
 	if err != nil {
@@ -33,15 +32,24 @@ func AnnounceAddress(link string, address netip.Addr) error {
 	if !l.Up {
 		return fmt.Errorf("announce %s: %s is down; `ip link set %s up`", address, link, link)
 	}
+	if address.Is6() {
+		return advertise(l, address)
+	}
+	return announceARP(l, address)
+}
+
+// announceARP sends both forms of RFC 5227, section 3, a request and a reply,
+// as there are neighbours that learn from one only.
+func announceARP(l Link, address netip.Addr) error {
 	conn, err := packet.Listen(&net.Interface{Index: l.Index, Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC}, packet.Raw, unix.ETH_P_ARP, nil)
 	if err != nil {
-		return fmt.Errorf("announce %s: open socket on %s: %w", address, link, err)
+		return fmt.Errorf("announce %s: open socket on %s: %w", address, l.Name, err)
 	}
 	defer conn.Close()
 	for _, operation := range []uint16{arpRequest, arpReply} {
 		_, err = conn.WriteTo(gratuitousARP(operation, l.MAC, address), &packet.Addr{HardwareAddr: broadcast})
 		if err != nil {
-			return fmt.Errorf("announce %s on %s: %w", address, link, err)
+			return fmt.Errorf("announce %s on %s: %w", address, l.Name, err)
 		}
 	}
 	return nil

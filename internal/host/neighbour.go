@@ -18,7 +18,7 @@ const usableStates = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE | 
 // Neighbours returns the MAC addresses that the kernel knows of its neighbours
 // on a link.
 func (r *Routing) Neighbours(link int) (map[netip.Addr]net.HardwareAddr, error) {
-	list, err := r.handle.NeighList(link, netlink.FAMILY_V4)
+	list, err := r.handle.NeighList(link, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("list neighbours: %w", err)
 	}
@@ -32,12 +32,19 @@ func (r *Routing) Neighbours(link int) (map[netip.Addr]net.HardwareAddr, error) 
 	return known, nil
 }
 
+func familyOf(address netip.Addr) int {
+	if address.Is6() {
+		return netlink.FAMILY_V6
+	}
+	return netlink.FAMILY_V4
+}
+
 // AskNeighbour makes the kernel find out a neighbour's MAC address, or confirm
 // the one it has if that was not used lately. It does not wait for the answer.
 func (r *Routing) AskNeighbour(link int, address netip.Addr) error {
 	neighbour := &netlink.Neigh{
 		LinkIndex: link,
-		Family:    netlink.FAMILY_V4,
+		Family:    familyOf(address),
 		Flags:     netlink.NTF_USE,
 		IP:        address.AsSlice(),
 	}

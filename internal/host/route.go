@@ -60,20 +60,20 @@ func (r *Routing) PathTo(address netip.Addr) (Path, error) {
 	return path, nil
 }
 
-// DefaultRoutes returns the ways that IPv4 packets go which no other route of
-// the main table takes. There is none, one or, with several paths or metrics,
+// DefaultRoutes returns the ways that packets of an address's family go which
+// no other route of the main table takes. There is none, one or, with several paths or metrics,
 // more.
-func DefaultRoutes() ([]Path, error) {
-	return mainRoutes(func(r netlink.Route) bool { return r.Dst == nil || r.Dst.IP.IsUnspecified() && isZero(r.Dst.Mask) })
+func DefaultRoutes(like netip.Addr) ([]Path, error) {
+	return mainRoutes(familyOf(like), func(r netlink.Route) bool { return r.Dst == nil || r.Dst.IP.IsUnspecified() && isZero(r.Dst.Mask) })
 }
 
 // Routes returns the ways of all IPv4 unicast routes of the main table.
 func Routes() ([]Path, error) {
-	return mainRoutes(func(netlink.Route) bool { return true })
+	return mainRoutes(netlink.FAMILY_V4, func(netlink.Route) bool { return true })
 }
 
-func mainRoutes(wanted func(netlink.Route) bool) ([]Path, error) {
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+func mainRoutes(family int, wanted func(netlink.Route) bool) ([]Path, error) {
+	routes, err := netlink.RouteList(nil, family)
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}

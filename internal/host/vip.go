@@ -8,18 +8,20 @@ import (
 	"net/netip"
 )
 
-// CheckVIP refuses what cannot be a virtual service's IPv4 address.
+// CheckVIP refuses what cannot be a virtual service's address.
 func CheckVIP(vip netip.Addr) error {
 	switch {
-	case !vip.Is4():
-		return fmt.Errorf("VIP %s: not an IPv4 address", vip)
-	case vip.IsLoopback(), vip.IsMulticast(), vip.As4()[0] == 0, vip.As4()[0] >= 240:
+	case vip.Zone() != "" || vip.Is4In6():
+		return fmt.Errorf("VIP %s: neither a plain IPv4 nor a plain IPv6 address", vip)
+	case vip.IsLoopback(), vip.IsMulticast(), vip.IsUnspecified(), vip.IsLinkLocalUnicast() && vip.Is6():
+		return fmt.Errorf("VIP %s: not an address that clients can connect to", vip)
+	case vip.Is4() && (vip.As4()[0] == 0 || vip.As4()[0] >= 240):
 		return fmt.Errorf("VIP %s: not an address that clients can connect to", vip)
 	}
 	return nil
 }
 
-// AddVIP gives a director's link a VIP, with a prefix of 32 bits so that no
+// AddVIP gives a director's link a VIP, with a prefix of all bits so that no
 // route comes with it, and announces it. An address that is there already is
 // announced again.
 func AddVIP(link string, vip netip.Addr) error {
@@ -28,7 +30,7 @@ func AddVIP(link string, vip netip.Addr) error {
 		return err
 	}
 	address := netip.PrefixFrom(vip, vip.BitLen())
-	added, err := AddAddress(link, address)
+	added, err := AddServiceAddress(link, address)
 	if err != nil || !l.ARP {
 		return err
 	}

@@ -146,7 +146,7 @@ func TestAddVIPRefuses(t *testing.T) {
 		{"broadcast", "eth0", "255.255.255.255", "not an address that clients can connect to"},
 		{"loopback address", "eth0", "127.0.0.1", "not an address that clients can connect to"},
 		{"nothing", "eth0", "0.0.0.0", "not an address that clients can connect to"},
-		{"IPv6", "eth0", "2001:db8::1", "not an IPv4 address"},
+		{"link-local", "eth0", "fe80::1", "not an address that clients can connect to"},
 		{"no such interface", "eth7", "192.0.2.1", "find interface eth7: no such interface"},
 		{"loopback interface", "lo", "192.0.2.1", "no neighbour asks there"},
 		{"interface is down", "br0", "192.0.2.1", "`ip link set br0 up` first"},
@@ -201,7 +201,7 @@ func TestRoutes(t *testing.T) {
 	director, _ := newDirector(t)
 	gateway, network := netip.MustParseAddr("10.0.0.2"), netip.MustParsePrefix("198.51.100.0/24")
 	do(t, director, func() error {
-		if defaults, err := host.DefaultRoutes(); err != nil || len(defaults) != 0 {
+		if defaults, err := host.DefaultRoutes(netip.IPv4Unspecified()); err != nil || len(defaults) != 0 {
 			t.Errorf("default routes are %v, %v, want none", defaults, err)
 		}
 		if err := errors.Join(host.AddRoute(netip.MustParsePrefix("0.0.0.0/0"), gateway, ""), host.AddRoute(network, gateway, "eth0")); err != nil {
@@ -211,7 +211,7 @@ func TestRoutes(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		defaults, err := host.DefaultRoutes()
+		defaults, err := host.DefaultRoutes(netip.IPv4Unspecified())
 		if len(defaults) != 1 || defaults[0].Gateway != gateway || defaults[0].Link != link.Index {
 			t.Errorf("default routes are %+v", defaults)
 		}

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type Options struct {
 	Program string // path of the lvsx binary that does all work in the nodes
 	Logs    string // directory for what the processes in the nodes say
 	Servers int    // real servers of each cluster, 1 to 99
+	Family  int    // of all addresses: 4 or 6, 0 is 4
 	XDP     string // auto, native or generic: how the director attaches
 	Offload bool   // clients and real servers leave checksums unfinished and send what is merged beyond the MTU
 
@@ -57,6 +59,9 @@ func (o Options) check() error {
 	if o.Servers < 1 || o.Servers > maxServers {
 		return fmt.Errorf("servers %d: a lab has 1 to %d", o.Servers, maxServers)
 	}
+	if o.Family != 0 && o.Family != 4 && o.Family != 6 {
+		return fmt.Errorf("family %d: neither 4 nor 6", o.Family)
+	}
 	switch o.XDP {
 	case "auto", "native", "generic":
 		return nil
@@ -86,10 +91,11 @@ func Build(ctx context.Context, method Method, options Options) (*Cluster, error
 	if err := options.check(); err != nil {
 		return nil, err
 	}
-	t := topologyOf(method, options.Servers)
+	options.Family = cmp.Or(options.Family, 4)
+	t := topologyOf(method, options.Servers, options.Family)
 	c := &Cluster{
 		Method:   method,
-		Service:  netip.AddrPortFrom(vip, 80),
+		Service:  netip.AddrPortFrom(t.vip, 80),
 		Servers:  t.servers,
 		options:  options,
 		topology: t,
@@ -138,12 +144,19 @@ func (c *Cluster) Remove() error {
 // real server by its name; nil if there is none.
 func (c *Cluster) Node(name string) *host.Namespace { return c.nodes[name] }
 
+// URL is what clients ask for in each cluster.
+func (o Options) URL() string {
+	vip := topologyOf(DR, 1, o.Family).vip
+	return urlOf(netip.AddrPortFrom(vip, 80))
+}
+
+func urlOf(service netip.AddrPort) string {
+	return "http://" + strings.TrimSuffix(service.String(), ":80") + "/"
+}
+
 // URL is what clients ask for.
 func (c *Cluster) URL() string {
-	if c.Service.Port() == 80 {
-		return "http://" + c.Service.Addr().String() + "/"
-	}
-	return "http://" + c.Service.String() + "/"
+	return urlOf(c.Service)
 }
 
 // Lvsx runs the lvsx binary in a node and returns what it says.
@@ -198,7 +211,7 @@ func (c *Cluster) startServers(context.Context) error {
 func (c *Cluster) startServer(s Server) error {
 	var listener net.Listener
 	err := c.nodes[s.Name].Do(func() (err error) {
-		listener, err = net.Listen("tcp4", ":"+strconv.Itoa(int(c.Method.port())))
+		listener, err = net.Listen(fmt.Sprint("tcp", c.options.Family), ":"+strconv.Itoa(int(c.Method.port())))
 		return err
 	})
 	if err != nil {
@@ -220,11 +233,11 @@ func (c *Cluster) realserverArgs() []string {
 	args := []string{"realserver", "up", "--method", string(c.Method)}
 	switch c.Method {
 	case NAT:
-		return append(args, "--director", natGateway)
+		return append(args, "--director", c.topology.gateway.String())
 	case TUN:
-		return slices.Concat(args, []string{"--vip", vip.String(), "--director", dip.String()}, c.tunnelArgs())
+		return slices.Concat(args, []string{"--vip", c.topology.vip.String(), "--director", c.topology.dip.String()}, c.tunnelArgs())
 	}
-	return append(args, "--vip", vip.String())
+	return append(args, "--vip", c.topology.vip.String())
 }
 
 // tunnelArgs are the director's options that a real server has, too.

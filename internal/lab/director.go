@@ -55,7 +55,7 @@ func (c *Cluster) DirectorXDP() (host.XDPMode, error) {
 }
 
 func (c *Cluster) addService(context.Context) error {
-	if err := c.tell(director, "vip", "add", vip.String()+"/32", "--interface", "eth0"); err != nil {
+	if err := c.tell(director, "vip", "add", netip.PrefixFrom(c.topology.vip, c.topology.vip.BitLen()).String(), "--interface", "eth0"); err != nil {
 		return err
 	}
 	if err := c.tell(director, "ipvsadm", "-A", "-t", c.Service.String(), "-s", "rr"); err != nil {

@@ -18,8 +18,8 @@ import (
 )
 
 func TestTopologies(t *testing.T) {
-	for _, method := range []Method{NAT, TUN, DR} {
-		topology := topologyOf(method, maxServers)
+	for i, method := range []Method{NAT, TUN, DR, NAT, TUN, DR} {
+		topology := topologyOf(method, maxServers, 4+i/3*2)
 		known := make(map[string]bool)
 		for _, node := range topology.nodes() {
 			known[node] = true
@@ -50,7 +50,7 @@ func TestTopologies(t *testing.T) {
 			}
 		}
 		last := topology.servers[maxServers-1]
-		sameNetwork := networks[last.RIP] == networks[dip]
+		sameNetwork := networks[last.RIP] == networks[topology.dip]
 		if sameNetwork != (method == DR) {
 			t.Errorf("%s: director and real servers on one network is %t", method, sameNetwork)
 		}
@@ -137,7 +137,8 @@ func TestRoundCounts(t *testing.T) {
 func TestScreen(t *testing.T) {
 	var out bytes.Buffer
 	screen := NewScreen(&out)
-	c := &Cluster{Method: DR, Service: netip.AddrPortFrom(vip, 80), Servers: topologyOf(DR, 2).servers}
+	topology := topologyOf(DR, 2, 4)
+	c := &Cluster{Method: DR, Service: netip.AddrPortFrom(topology.vip, 80), Servers: topology.servers}
 	result := Result{
 		Method:   DR,
 		Round:    Round{Requests: 4, OK: 4, PerServer: map[string]int{"rs1": 2, "rs2": 2}},

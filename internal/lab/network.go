@@ -16,7 +16,7 @@ import (
 
 const bridge = "br0"
 
-var everywhere = netip.MustParsePrefix("0.0.0.0/0")
+var everywhere = map[int]netip.Prefix{4: netip.MustParsePrefix("0.0.0.0/0"), 6: netip.MustParsePrefix("::/0")}
 
 // makeNetwork makes the namespaces of a topology and all between them. What
 // it has made when it fails is in the cluster, for Remove.
@@ -27,7 +27,7 @@ func (c *Cluster) makeNetwork(ctx context.Context) error {
 			return err
 		}
 		c.nodes[name] = node
-		if err := node.Do(quieten); err != nil {
+		if err := node.Do(func() error { return quieten(c.options.Family) }); err != nil {
 			return err
 		}
 	}
@@ -77,16 +77,19 @@ func checkRunning(links []string) error {
 	return nil
 }
 
-// quieten keeps out of a node what would only blur the picture: IPv6, and a
-// filter that takes replies from a VIP, which come in at another link of the
-// router than requests to it go out, for forged.
-func quieten() error {
+// quieten keeps out of a node what would only blur the picture: IPv6, unless
+// that is the family, and a filter that takes replies from a VIP, which come in
+// at another link of the router than requests to it go out, for forged.
+func quieten(family int) error {
 	for _, link := range []string{"all", "default"} {
 		if err := host.InterfaceSysctl(link, "rp_filter").Write(0); err != nil {
 			return err
 		}
-		ipv6 := host.Sysctl("net/ipv6/conf/" + link + "/disable_ipv6")
-		if err := ipv6.Write(1); err != nil && !errors.Is(err, os.ErrNotExist) {
+		ipv6, value := host.Sysctl("net/ipv6/conf/"+link+"/disable_ipv6"), 1
+		if family == 6 { // and nobody waits for addresses to prove unique
+			ipv6, value = host.Sysctl("net/ipv6/conf/"+link+"/accept_dad"), 0
+		}
+		if err := ipv6.Write(value); err != nil && (family == 6 || !errors.Is(err, os.ErrNotExist)) {
 			return err
 		}
 	}
@@ -134,13 +137,14 @@ func (c *Cluster) prepare(e, other end) error {
 // route comes when all links are up: a route needs that of its gateway.
 func (c *Cluster) route() error {
 	for node, gateway := range c.topology.gateways {
-		add := func() error { return host.AddRoute(everywhere, netip.MustParseAddr(gateway), "") }
+		add := func() error { return host.AddRoute(everywhere[c.options.Family], netip.MustParseAddr(gateway), "") }
 		if err := c.nodes[node].Do(add); err != nil {
 			return fmt.Errorf("prepare %s: %w", node, err)
 		}
 	}
+	switches := map[int]host.Sysctl{4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 	for _, node := range c.topology.forwarding {
-		forward := func() error { return host.Sysctl("net/ipv4/ip_forward").Write(1) }
+		forward := func() error { return switches[c.options.Family].Write(1) }
 		if err := c.nodes[node].Do(forward); err != nil {
 			return fmt.Errorf("prepare %s: %w", node, err)
 		}

@@ -18,13 +18,13 @@ import (
 )
 
 // newNetwork makes a method's network and nothing that runs in it.
-func newNetwork(t *testing.T, method Method, xdp string) *Cluster {
+func newNetwork(t *testing.T, method Method, family int, xdp string) *Cluster {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.Namespaces, testenv.BPF)
 	c := &Cluster{
 		Method:   method,
-		options:  Options{Name: fmt.Sprintf("test-%d", os.Getpid()), XDP: xdp},
-		topology: topologyOf(method, 2),
+		options:  Options{Name: fmt.Sprintf("test-%d", os.Getpid()), XDP: xdp, Family: family},
+		topology: topologyOf(method, 2, family),
 		nodes:    make(map[string]*host.Namespace),
 	}
 	t.Cleanup(func() {
@@ -39,17 +39,19 @@ func newNetwork(t *testing.T, method Method, xdp string) *Cluster {
 }
 
 func TestNetworksConnect(t *testing.T) {
-	for _, method := range []Method{NAT, TUN, DR} {
-		t.Run(string(method), func(t *testing.T) {
-			c := newNetwork(t, method, "native")
-			reach(t, c, client, director, dip)
-			for _, s := range c.topology.servers {
-				reach(t, c, director, s.Name, s.RIP)
-				if method != NAT { // whose private servers nobody but the director can answer
-					reach(t, c, s.Name, client, netip.MustParseAddr("198.51.100.2"))
+	for family, clients := range map[int]string{4: "198.51.100.2", 6: "2001:db8:3::2"} {
+		for _, method := range []Method{NAT, TUN, DR} {
+			t.Run(fmt.Sprint(method, family), func(t *testing.T) {
+				c := newNetwork(t, method, family, "native")
+				reach(t, c, client, director, c.topology.dip)
+				for _, s := range c.topology.servers {
+					reach(t, c, director, s.Name, s.RIP)
+					if method != NAT { // whose private servers nobody but the director can answer
+						reach(t, c, s.Name, client, netip.MustParseAddr(clients))
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 
@@ -57,7 +59,10 @@ func TestNetworksConnect(t *testing.T) {
 func reach(t *testing.T, c *Cluster, from, to string, address netip.Addr) {
 	t.Helper()
 	var listener net.Listener
-	err := c.Node(to).Do(func() (err error) { listener, err = net.Listen("tcp4", address.String()+":7000"); return err })
+	err := c.Node(to).Do(func() (err error) {
+		listener, err = net.Listen("tcp", netip.AddrPortFrom(address, 7000).String())
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +75,7 @@ func reach(t *testing.T, c *Cluster, from, to string, address netip.Addr) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	conn, err := dialFrom(c.Node(from))(ctx, "tcp4", address.String()+":7000")
+	conn, err := dialFrom(c.Node(from))(ctx, "tcp", netip.AddrPortFrom(address, 7000).String())
 	if err != nil {
 		t.Fatalf("from %s to %s: %v", from, to, err)
 	}
@@ -81,10 +86,10 @@ func reach(t *testing.T, c *Cluster, from, to string, address netip.Addr) {
 }
 
 func TestPrivateServersHaveADefaultRouteOnly(t *testing.T) {
-	c := newNetwork(t, NAT, "generic")
+	c := newNetwork(t, NAT, 4, "generic")
 	err := c.Node("rs1").Do(func() error {
-		routes, err := host.DefaultRoutes()
-		if want := netip.MustParseAddr(natGateway); err == nil && (len(routes) != 1 || routes[0].Gateway != want) {
+		routes, err := host.DefaultRoutes(c.topology.gateway)
+		if want := c.topology.gateway; err == nil && (len(routes) != 1 || routes[0].Gateway != want) {
 			t.Errorf("default routes are %+v, want one by %s", routes, want)
 		}
 		return err
@@ -101,7 +106,7 @@ func TestPrivateServersHaveADefaultRouteOnly(t *testing.T) {
 
 func TestNativeNeighboursTakeFrames(t *testing.T) {
 	for xdp, want := range map[string]host.XDPMode{"native": host.NativeXDP, "generic": host.NoXDP, "auto": host.NoXDP} {
-		c := newNetwork(t, TUN, xdp)
+		c := newNetwork(t, TUN, 4, xdp)
 		err := c.Node(router).Do(func() error {
 			link, err := host.LinkByName(director)
 			if link.XDP != want {
@@ -116,7 +121,7 @@ func TestNativeNeighboursTakeFrames(t *testing.T) {
 }
 
 func TestRemoveEndsProcesses(t *testing.T) {
-	c := newNetwork(t, DR, "generic")
+	c := newNetwork(t, DR, 4, "generic")
 	command := c.Node("rs1").Command("/bin/sh", "-c", "trap '' TERM; echo ready; read line")
 	in, err := command.StdinPipe()
 	if err != nil {

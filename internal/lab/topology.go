@@ -45,7 +45,12 @@ import (
 //	                                       |        |-----| rs1 |
 //	                                       |        |-----| rs2 |
 //	                                       +--------+ .12 +-----+
+//
+// With IPv6 the networks are 2001:db8:3::/64, 2001:db8:1::/64, fd00::/64 and
+// 2001:db8:2::/64, and hosts have the same numbers.
 type topology struct {
+	vip, dip   netip.Addr
+	gateway    netip.Addr // NAT: the director's address in front of private real servers
 	wires      []wire
 	gateways   map[string]string // node → where its default route leads
 	forwarding []string          // nodes that pass on packets of others
@@ -73,50 +78,60 @@ const (
 	switch0  = "switch"
 )
 
-// Addresses that are the same in each topology: TEST-NET-1 and -2 of RFC 5737.
-var (
-	vip = netip.MustParseAddr("192.0.2.80")
-	dip = netip.MustParseAddr("192.0.2.2")
-)
+const maxServers = 99
 
-const (
-	routerAddress = "192.0.2.1"
-	natGateway    = "10.0.0.1" // the director's, in front of private real servers
-	maxServers    = 99
-)
+// networks are the prefixes of addresses in text, and their length.
+type networks struct {
+	clients, front, remote, private string
+	bits                            string
+}
 
-func topologyOf(method Method, servers int) topology {
+// networksOf returns those of a family: of IPv4 TEST-NET-1 to 3 of RFC 5737, of
+// IPv6 parts of RFC 3849's, and private ones.
+func networksOf(family int) networks {
+	if family == 6 {
+		return networks{"2001:db8:3::", "2001:db8:1::", "2001:db8:2::", "fd00::", "/64"}
+	}
+	return networks{"198.51.100.", "192.0.2.", "203.0.113.", "10.0.0.", "/24"}
+}
+
+func topologyOf(method Method, servers, family int) topology {
+	n := networksOf(family)
 	t := topology{
-		wires:      []wire{{end{client, "eth0", "198.51.100.2/24"}, end{router, client, "198.51.100.1/24"}}},
-		gateways:   map[string]string{client: "198.51.100.1", director: routerAddress},
+		vip: netip.MustParseAddr(n.front + "80"), dip: netip.MustParseAddr(n.front + "2"),
+		gateway:    netip.MustParseAddr(n.private + "1"),
+		wires:      []wire{{end{client, "eth0", n.clients + "2" + n.bits}, end{router, client, n.clients + "1" + n.bits}}},
+		gateways:   map[string]string{client: n.clients + "1", director: n.front + "1"},
 		forwarding: []string{router},
 	}
-	toDirector := wire{end{router, director, routerAddress + "/24"}, end{director, "eth0", dip.String() + "/24"}}
+	routerInFront, directorInFront := n.front+"1"+n.bits, n.front+"2"+n.bits
+	toDirector := wire{end{router, director, routerInFront}, end{director, "eth0", directorInFront}}
 	switch method {
 	case NAT:
-		t.connect(toDirector, wire{end{director, "eth1", natGateway + "/24"}, end{switch0, director, ""}})
+		t.connect(toDirector, wire{end{director, "eth1", n.private + "1" + n.bits}, end{switch0, director, ""}})
 		t.forwarding = append(t.forwarding, director)
-		t.addServers(servers, "10.0.0.", natGateway)
+		t.addServers(servers, n.private, n.bits)
 	case TUN:
-		t.connect(toDirector, wire{end{router, "servers", "203.0.113.1/24"}, end{switch0, router, ""}})
-		t.addServers(servers, "203.0.113.", "203.0.113.1")
+		t.connect(toDirector, wire{end{router, "servers", n.remote + "1" + n.bits}, end{switch0, router, ""}})
+		t.addServers(servers, n.remote, n.bits)
 	case DR:
-		t.connect(wire{end{router, "servers", routerAddress + "/24"}, end{switch0, router, ""}},
-			wire{end{director, "eth0", dip.String() + "/24"}, end{switch0, director, ""}})
-		t.addServers(servers, "192.0.2.", routerAddress)
+		t.connect(wire{end{router, "servers", routerInFront}, end{switch0, router, ""}},
+			wire{end{director, "eth0", directorInFront}, end{switch0, director, ""}})
+		t.addServers(servers, n.front, n.bits)
 	}
 	return t
 }
 
 func (t *topology) connect(wires ...wire) { t.wires = append(t.wires, wires...) }
 
-// addServers puts rs1, rs2, ... on the switch, with addresses from .11 on.
-func (t *topology) addServers(count int, network, gateway string) {
+// addServers puts rs1, rs2, ... on the switch, with addresses from .11 on. Their
+// gateway is .1.
+func (t *topology) addServers(count int, network, bits string) {
 	for i := 1; i <= count; i++ {
 		s := Server{Name: "rs" + strconv.Itoa(i), RIP: netip.MustParseAddr(fmt.Sprint(network, 10+i))}
 		t.servers = append(t.servers, s)
-		t.connect(wire{end{s.Name, "eth0", s.RIP.String() + "/24"}, end{switch0, s.Name, ""}})
-		t.gateways[s.Name] = gateway
+		t.connect(wire{end{s.Name, "eth0", s.RIP.String() + bits}, end{switch0, s.Name, ""}})
+		t.gateways[s.Name] = network + "1"
 	}
 }
 

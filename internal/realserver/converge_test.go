@@ -130,8 +130,8 @@ func TestFailureRollsBack(t *testing.T) {
 			t.Errorf("%s fails: left behind (-want +got):\n%s", step, diff)
 		}
 	}
-	if rolled != 7 {
-		t.Errorf("%d steps were broken, want 7", rolled)
+	if rolled != 8 {
+		t.Errorf("%d steps were broken, want 8", rolled)
 	}
 }
 

@@ -127,7 +127,7 @@ func mtus(links []host.Link, f Facts) (arrival, departure int, err error) {
 // Clients can be anywhere, so it is sure only where the default route and all
 // other routes lead out by that very link.
 func astray(links []string) ([]string, error) {
-	defaults, err := host.DefaultRoutes()
+	defaults, err := host.DefaultRoutes(netip.IPv4Unspecified())
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ func (m thisMachine) do(s Step) error {
 	case SetUp:
 		return host.SetUp(s.Link)
 	case AddAddress:
-		_, err := host.AddAddress(s.Link, single(s.Address))
+		_, err := host.AddServiceAddress(s.Link, single(s.Address))
 		return err
 	case AddMember:
 		return m.loaded(func(d *decap.Decapsulator) error { return d.Add(s.Set, s.Address) })

@@ -18,7 +18,7 @@ func CheckReturn(directors []netip.Addr) error {
 	if len(directors) == 0 {
 		return errors.New("no director given: add --director ADDRESS, the director's address on the real servers' network")
 	}
-	defaults, err := host.DefaultRoutes()
+	defaults, err := host.DefaultRoutes(directors[0])
 	if err != nil {
 		return err
 	}
@@ -45,9 +45,16 @@ func judgeReturn(defaults []host.Path, directors []netip.Addr) error {
 	return nil
 }
 
+func familyOption(a netip.Addr) string {
+	if a.Is6() {
+		return " -6"
+	}
+	return ""
+}
+
 // returnCommand names the interface too if the director is a neighbour.
 func returnCommand(director netip.Addr) string {
-	command := fmt.Sprintf("ip route replace default via %s", director)
+	command := fmt.Sprintf("ip%s route replace default via %s", familyOption(director), director)
 	path, err := host.PathTo(director)
 	if err != nil || path.Gateway.IsValid() {
 		return command + " (the director must be on a network of this machine's)"

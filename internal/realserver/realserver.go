@@ -82,7 +82,7 @@ func (w Want) tunnels() []decap.Tunnel {
 // packets of the want apart.
 func (w Want) isKernels() bool {
 	other := func(t decap.Tunnel) bool { return t.Type != ipvs.IPIP }
-	return w.VIP.Is4() && !slices.ContainsFunc(w.tunnels(), other)
+	return w.VIP.Is4() && !slices.ContainsFunc(w.Directors, netip.Addr.Is6) && !slices.ContainsFunc(w.tunnels(), other)
 }
 
 // merge returns have with each of add in the place of the want of the same

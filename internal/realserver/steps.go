@@ -23,7 +23,7 @@ const (
 	Attach      Kind = "attach"       // Link's packets pass the decapsulator
 	Clamp       Kind = "clamp"        // clients are told to send no larger segments than Value to Address; undone to any
 	AttachClamp Kind = "attach-clamp" // what Link sends tells them
-	AddAddress  Kind = "address"      // Link has Address, with a prefix of 32 bits
+	AddAddress  Kind = "address"      // Link has Address, with a prefix of all bits
 )
 
 // Step is one change of the machine, made only where it is not so already.
@@ -56,6 +56,9 @@ func (s Step) String() string {
 	case AttachClamp:
 		return fmt.Sprintf("clamp: attach to %s", s.Link)
 	case AddAddress:
+		if s.Address.Is6() {
+			return fmt.Sprintf("ip address add %s/128 dev %s nodad preferred_lft 0", s.Address, s.Link)
+		}
 		return fmt.Sprintf("ip address add %s/32 dev %s", s.Address, s.Link)
 	}
 	return string(s.Kind)
@@ -90,8 +93,17 @@ const tunnelLink = "tunl0"
 
 // needs returns the steps that serve a want, in the order to make them: the
 // machine falls silent before it has the VIP, or it would take it over.
+//
+// With IPv6 it is silent by itself: it answers neighbours only for addresses of
+// the interface that they ask by (net/ipv6/ndisc.c: ndisc_recv_ns()), asks from
+// no others (ndisc_solicit()), and checks no reverse path.
 func needs(w Want, f Facts) []Step {
-	steps := silence(f.ARPLinks)
+	var steps []Step
+	if w.VIP.Is4() {
+		steps = silence(f.ARPLinks)
+	} else {
+		f.Astray = nil
+	}
 	switch {
 	case w.Method == TUN && f.Tunnel && w.isKernels():
 		steps = append(steps, Step{Kind: SetUp, Link: tunnelLink})
