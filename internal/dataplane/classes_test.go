@@ -3,9 +3,11 @@
 package dataplane
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // The services that fuzzed packets are sent to, one for each method and for
@@ -43,36 +45,83 @@ var fuzzedTable = []string{
 	"-A -t 10.0.0.89:80 -s rr", "-a -t 10.0.0.89:80 -r 192.168.1.24 -i", "-A -u 10.0.0.89:80 -s rr", "-a -u 10.0.0.89:80 -r 192.168.1.24 -m",
 }
 
-// class is a kind of valid packet.
+// fuzzedTable6 are those of the same services in IPv6, and servers of the other
+// family behind tunnels.
+func fuzzedTable6() []string {
+	lines := []string{
+		"-a -t 10.0.0.81:80 -r [2001:db8:1::14] -i", "-a -u 10.0.0.81:80 -r [2001:db8:1::14] -i",
+	}
+	for _, line := range fuzzedTable {
+		words := strings.Fields(line)
+		for i, word := range words {
+			if a, err := netip.ParseAddrPort(word); err == nil {
+				words[i] = inIPv6(a).String()
+			} else if a, err := netip.ParseAddr(word); err == nil {
+				words[i] = "[" + inIPv6(netip.AddrPortFrom(a, 0)).Addr().String() + "]"
+			}
+		}
+		lines = append(lines, strings.Join(words, " "))
+	}
+	return append(lines, "-a -t [2001:db8::81]:80 -r 192.168.1.14 -i", "-a -u [2001:db8::81]:80 -r 192.168.1.14 -i")
+}
+
+// inIPv6 returns the IPv6 address that stands for an IPv4 one: 10.0.0.80 is
+// 2001:db8::80, 192.168.1.11 is 2001:db8:1::11, the rest is 2001:db8:c::.
+func inIPv6(a netip.AddrPort) netip.AddrPort {
+	b := a.Addr().As4()
+	text := fmt.Sprintf("2001:db8:c::%d:%d:%d", b[1], b[2], b[3])
+	switch b[0] {
+	case 10:
+		text = fmt.Sprintf("2001:db8::%d", b[3])
+	case 192:
+		text = fmt.Sprintf("2001:db8:1::%d", b[3])
+	}
+	return netip.AddrPortFrom(netip.MustParseAddr(text), a.Port())
+}
+
+// class is a kind of valid packet, in both families.
 type class struct {
 	name string
 	make func(r maker) []byte // the frame
 }
 
 // maker draws what differs within a class.
-type maker struct{ *rand.Rand }
+type maker struct {
+	*rand.Rand
+	ipv6 bool
+}
+
+// of returns an address in the maker's family.
+func (r maker) of(a netip.AddrPort) netip.AddrPort {
+	if r.ipv6 {
+		return inIPv6(a)
+	}
+	return a
+}
+
+func (r maker) ofAddr(a netip.Addr) netip.Addr { return r.of(netip.AddrPortFrom(a, 0)).Addr() }
 
 func draw[T any](r maker, from ...T) T { return from[r.IntN(len(from))] }
 
 func (r maker) client() netip.AddrPort {
-	return netip.AddrPortFrom(client.Addr(), client.Port()+uint16(r.IntN(50)))
+	return r.of(netip.AddrPortFrom(client.Addr(), client.Port()+uint16(r.IntN(50))))
 }
 
 func (r maker) payload() []byte {
 	return make([]byte, draw(r, 0, 0, 0, 1, 7, 100, 536))
 }
 
-func (r maker) server() netip.AddrPort { return draw(r, natServer, otherServer) }
+func (r maker) server() netip.AddrPort { return r.of(draw(r, natServer, otherServer)) }
 
 // segments is a class of TCP packets from clients.
 func segments(to netip.AddrPort, flags ...string) func(maker) []byte {
 	return func(r maker) []byte {
-		return frame(clientMAC, tcp(r.client(), to, draw(r, flags...), r.payload()...))
+		return frame(clientMAC, tcp(r.client(), r.of(to), draw(r, flags...), r.payload()...))
 	}
 }
 
 func datagrams(to netip.AddrPort) func(maker) []byte {
-	return func(r maker) []byte { return frame(clientMAC, udp(r.client(), to, r.payload()...)) }
+	return func(r maker) []byte { return frame(clientMAC, udp(r.client(), r.of(to), r.payload()...)) }
 }
 
 // answers are packets of NAT's servers.
@@ -88,23 +137,48 @@ func changed(of func(maker) []byte, change func(r maker, ip []byte)) func(maker)
 	return func(r maker) []byte {
 		f := of(r)
 		change(r, f[14:])
-		mend(f[14:])
+		mendFrame(f)
 		return f
 	}
 }
 
-func withoutChecksum(_ maker, ip []byte) { clear(ip[26:28]) }
-func lastHop(r maker, ip []byte)         { ip[8] = byte(r.IntN(2)) }
-func breakable(_ maker, ip []byte)       { ip[6] &^= 0x40 }
+func withoutChecksum(r maker, ip []byte) {
+	if r.ipv6 {
+		ip = ip[20:]
+	}
+	clear(ip[26:28])
+}
+
+func lastHop(r maker, ip []byte) {
+	at := 8
+	if r.ipv6 {
+		at = 7
+	}
+	ip[at] = byte(r.IntN(2))
+}
+
+func breakable(r maker, ip []byte) {
+	if !r.ipv6 {
+		ip[6] &^= 0x40
+	}
+}
+
+// wider is how much longer the family's header is than IPv4's.
+func (r maker) wider() int {
+	if r.ipv6 {
+		return 20
+	}
+	return 0
+}
 
 // large are packets about as long as the ways to servers carry.
 func large(to netip.AddrPort) func(maker) []byte {
 	return func(r maker) []byte {
 		length := draw(r, 1240, 1241, 1260, 1261, 1280, 1281, 1460, 1461, 1480, 1481, 1500, 1501, 1600, 3000)
 		if r.IntN(2) == 0 {
-			return frame(clientMAC, udp(r.client(), to, make([]byte, length-28)...))
+			return frame(clientMAC, udp(r.client(), r.of(to), make([]byte, length-28-r.wider())...))
 		}
-		return frame(clientMAC, tcp(r.client(), to, draw(r, "S", "A"), make([]byte, length-40)...))
+		return frame(clientMAC, tcp(r.client(), r.of(to), draw(r, "S", "A"), make([]byte, length-40-r.wider())...))
 	}
 }
 
@@ -112,16 +186,20 @@ func large(to netip.AddrPort) func(maker) []byte {
 func complaints(about func(r maker) (from, to netip.Addr, quoted []byte)) func(maker) []byte {
 	return func(r maker) []byte {
 		from, to, quoted := about(r)
-		quoted = quoted[:min(len(quoted), draw(r, 20, 23, 24, 28, 48, 600))]
-		ip := icmpError(from, to, draw[byte](r, 3, 3, 3, 3, 4, 11, 11, 5, 8, 12), byte(r.IntN(6)), uint16(r.IntN(1600)), quoted)
-		return frame(sideOf(from), ip)
+		quoted = quoted[:min(len(quoted), r.wider()+draw(r, 20, 23, 24, 28, 48, 600))]
+		kind := draw[byte](r, 3, 3, 3, 3, 4, 11, 11, 5, 8, 12)
+		if from.Is6() {
+			kind = draw[byte](r, 1, 1, 2, 2, 3, 4, 100, 127, 128, 135)
+		}
+		packet := icmpError(from, to, kind, byte(r.IntN(6)), uint16(r.IntN(1600)), quoted)
+		return frame(sideOf(from), packet)
 	}
 }
 
 func aboutAnswers(v netip.AddrPort) func(r maker) (from, to netip.Addr, quoted []byte) {
 	return func(r maker) (from, to netip.Addr, quoted []byte) {
-		c := r.client()
-		return draw(r, router, c.Addr()), v.Addr(), draw(r, tcp(v, c, "A"), udp(v, c, r.payload()...))
+		c, v := r.client(), r.of(v)
+		return draw(r, r.ofAddr(router), c.Addr()), v.Addr(), draw(r, tcp(v, c, "A"), udp(v, c, r.payload()...))
 	}
 }
 
@@ -132,15 +210,18 @@ func aboutRequests(r maker) (from, to netip.Addr, quoted []byte) {
 
 func aboutTunnels(r maker) (from, to netip.Addr, quoted []byte) {
 	s := draw(r, addrPort(192, 168, 1, 13, 80), addrPort(192, 168, 1, 14, 80)).Addr()
-	c, v := r.client(), tunnelVIP
+	c, v, kind := r.client(), r.of(tunnelVIP), byte(4)
+	if r.ipv6 {
+		kind = 41
+	}
 	inner := draw(r, tcp(c, v, "A", make([]byte, r.IntN(700))...), udp(c, v, r.payload()...))
-	return draw(r, s, netip.MustParseAddr("192.168.1.254")), directorAddress, ipv4(directorAddress, s, 4, inner)
+	return draw(r, s, netip.MustParseAddr("192.168.1.254")), directorAddress, ipv4(directorAddress, s, kind, inner)
 }
 
 // raw is a packet of any IP protocol.
 func raw(protocols ...byte) func(maker) []byte {
 	return func(r maker) []byte {
-		return frame(clientMAC, ipv4(client.Addr(), draw(r, natVIP, tunnelVIP).Addr(), draw(r, protocols...), r.bytes(r.IntN(60))))
+		return frame(clientMAC, ip(r.client().Addr(), r.of(draw(r, natVIP, tunnelVIP)).Addr(), draw(r, protocols...), r.bytes(r.IntN(60))))
 	}
 }
 
@@ -210,8 +291,8 @@ var classes = []class{
 	{"error about tunnel", complaints(aboutTunnels)},
 	{"port without service", segments(netip.AddrPortFrom(natVIP.Addr(), 81), "S", "A")},
 	{"address of nobody", segments(addrPort(10, 9, 9, 9, 80), "S", "A")},
-	{"from the VIP", func(r maker) []byte { return frame(clientMAC, tcp(natVIP, natVIP, "S")) }},
-	{"other protocol", raw(0, 2, 4, 41, 47, 50, 51, 89, 132, 255)},
-	{"ARP, LLDP, MPLS", ethernet(0x0806, 0x88cc, 0x8847, 0x0800)},
-	{"random bytes as IP", raw(1, 6, 17)},
+	{"from the VIP", func(r maker) []byte { return frame(clientMAC, tcp(r.of(natVIP), r.of(natVIP), "S")) }},
+	{"other protocol", raw(0, 2, 4, 41, 43, 44, 47, 50, 51, 58, 59, 60, 89, 132, 255)},
+	{"ARP, LLDP, MPLS", ethernet(0x0806, 0x88cc, 0x8847, 0x0800, 0x86dd)},
+	{"random bytes as IP", raw(1, 6, 17, 58)},
 }

@@ -36,6 +36,7 @@ func newPair(t *testing.T, connections int) *pair {
 	b := newBenchOf(t, connections)
 	p := &pair{bench: b}
 	p.model = reference.New(reference.MAC(directorMAC), reference.Clock{Ticks: b.clock.ticks, Duration: b.clock.duration})
+	p.model.TakenForVIP, p.model.TakenForRIP = p.vips.has, p.rips.has
 	p.run.fd = uint32(b.program.FD())
 	return p
 }
@@ -122,10 +123,14 @@ func compareFrames(in []byte, action uint32, left []byte, want reference.Outcome
 }
 
 // maskID takes the ID out of an IPv4 header of the director's own, and out of its
-// checksum if that is right.
+// checksum if that is right; and the flow label out of an IPv6 header.
 func maskID(frame []byte) {
 	ip := frame[14:]
-	if checksum(ip[:20]) == 0 {
+	switch {
+	case hasIPv6(frame):
+		ip[1] &= 0xf0
+		clear(ip[2:4])
+	case checksum(ip[:20]) == 0:
 		clear(ip[4:6])
 		clear(ip[10:12])
 	}
@@ -156,7 +161,7 @@ func (p *pair) reapBoth() {
 // wayTo is hopTo with every kind of way, by the address's last byte.
 func wayTo(rip netip.Addr) NextHop {
 	hop := hopTo(rip)
-	switch rip.As16()[15] {
+	switch numberOf(rip) {
 	case 21:
 		return NextHop{NoRoute: true}
 	case 22:

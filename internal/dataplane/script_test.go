@@ -4,7 +4,6 @@ package dataplane
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -113,12 +112,21 @@ func parsePacket(words []string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", strings.Join(words, " "), err)
 	}
-	return frame(sideOf(netip.AddrFrom4([4]byte(ip[12:]))), ip), nil
+	return frame(sideOf(sourceOf(ip)), ip), nil
+}
+
+func sourceOf(ip []byte) netip.Addr {
+	if ip[0]>>4 == 6 {
+		return netip.AddrFrom16([16]byte(ip[8:]))
+	}
+	return netip.AddrFrom4([4]byte(ip[12:]))
 }
 
 func sideOf(a netip.Addr) net.HardwareAddr {
-	if b := a.As4(); b[0] == 192 && b[1] == 168 {
-		return serverMAC(b[3])
+	for _, servers := range []string{"192.168.0.0/16", "2001:db8:1::/48"} {
+		if netip.MustParsePrefix(servers).Contains(a) {
+			return serverMAC(numberOf(a))
+		}
 	}
 	return clientMAC
 }
@@ -183,6 +191,10 @@ func parseOptions(words []string) (packetOptions, error) {
 }
 
 func (o packetOptions) put(ip []byte) []byte {
+	if ip[0]>>4 == 6 {
+		ip[7] = byte(o["ttl"])
+		return ip
+	}
 	return with(ip, func(ip []byte) {
 		ip[8] = byte(o["ttl"])
 		if o["nodf"] > 0 {
@@ -219,8 +231,16 @@ func parseError(words []string) ([]byte, error) {
 		return nil, err
 	}
 	if tunnelled {
-		quoted = ipv4(directorAddress, src, 4, quoted)
-		binary.BigEndian.PutUint16(quoted[4:], 0)
+		quoted = wrapped(dst, src, quoted)
 	}
 	return icmpError(src, dst, byte(numbers[0]), byte(numbers[1]), uint16(numbers[2]), quoted), nil
+}
+
+// wrapped is a tunnel packet.
+func wrapped(src, dst netip.Addr, inner []byte) []byte {
+	kind := byte(4)
+	if inner[0]>>4 == 6 {
+		kind = 41
+	}
+	return ip(src, dst, kind, inner)
 }

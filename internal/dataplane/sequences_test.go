@@ -142,6 +142,7 @@ type story struct {
 	lines    []string
 	services []string // as ipvsadm's options
 	flows    []toldFlow
+	maker    maker // knows the family
 }
 
 // toldFlow is a connection that was seen to be sent on by NAT.
@@ -152,7 +153,7 @@ type toldFlow struct {
 
 func newStory(p *pair, r *rand.Rand) *story {
 	p.empty()
-	return &story{Rand: r, p: p}
+	return &story{Rand: r, p: p, maker: maker{r, r.IntN(3) == 0}}
 }
 
 // tell plays steps until one goes wrong.
@@ -225,23 +226,23 @@ func (s *story) step() string {
 
 func (s *story) service() string {
 	if s.IntN(20) == 0 {
-		return "-t 10.0.0.99:99"
+		return "-t " + s.maker.of(addrPort(10, 0, 0, 99, 99)).String()
 	}
 	return pick(s, s.services...)
 }
 
 func (s *story) vip() netip.AddrPort {
-	return addrPort(10, 0, 0, pick[byte](s, 80, 80, 80, 81), pick[uint16](s, 80, 80, 443))
+	return s.maker.of(addrPort(10, 0, 0, pick[byte](s, 80, 80, 80, 81), pick[uint16](s, 80, 80, 443)))
 }
 
 func (s *story) client() netip.AddrPort {
 	port := pick[uint16](s, 40000, 40001, 40002, 40003, 40004, 40005, 40006, 40007, 20, 65535)
-	return addrPort(172, 16, pick[byte](s, 0, 0, 1), byte(s.IntN(4)), port)
+	return s.maker.of(addrPort(172, 16, pick[byte](s, 0, 0, 1), byte(s.IntN(4)), port))
 }
 
 // server is one of few; wayTo says what is the matter with some.
 func (s *story) server() netip.AddrPort {
-	return addrPort(192, 168, 1, pick[byte](s, 11, 11, 12, 12, 13, 14, 15, 16, 21, 22, 23, 24), pick[uint16](s, 80, 80, 80, 8080, 0))
+	return s.maker.of(addrPort(192, 168, 1, pick[byte](s, 11, 11, 12, 12, 13, 14, 15, 16, 21, 22, 23, 24), pick[uint16](s, 80, 80, 80, 8080, 0)))
 }
 
 func (s *story) addService() string {
@@ -272,8 +273,11 @@ func (s *story) serviceOptions(service string) string {
 }
 
 func (s *story) destination(command string) string {
-	line := fmt.Sprintf("ipvsadm %s %s -r %s %s -w %d", command, s.service(), s.server(), pick(s, "-m", "-m", "-g", "-i"),
-		pick(s, 0, 1, 1, 1, 2, 3, 5, 10, 100))
+	server, method := s.server(), pick(s, "-m", "-m", "-g", "-i")
+	if s.IntN(12) == 0 { // of the other family, perhaps
+		server, method = maker{s.Rand, s.IntN(2) == 0}.of(addrPort(192, 168, 1, 17, 80)), "-i"
+	}
+	line := fmt.Sprintf("ipvsadm %s %s -r %s %s -w %d", command, s.service(), server, method, pick(s, 0, 1, 1, 1, 2, 3, 5, 10, 100))
 	if s.IntN(4) == 0 {
 		line += fmt.Sprintf(" -x %d -y %d", s.IntN(6), s.IntN(5))
 	}
@@ -297,7 +301,7 @@ func (s *story) request() string {
 	proto := pick(s, "tcp", "tcp", "tcp", "udp")
 	vip := s.vip()
 	if s.IntN(40) == 0 {
-		vip = addrPort(10, 0, 0, pick[byte](s, 80, 82), pick[uint16](s, 81, 0, 65535))
+		vip = s.maker.of(addrPort(10, 0, 0, pick[byte](s, 80, 82), pick[uint16](s, 81, 0, 65535)))
 	}
 	return s.packet(proto, s.client(), vip)
 }
@@ -337,12 +341,16 @@ func (s *story) answer() string {
 // server's, or about a tunnel packet.
 func (s *story) error() string {
 	f := s.flow()
-	head := fmt.Sprintf("icmp %d %d %d", pick(s, 3, 3, 3, 4, 11, 8, 5, 12), s.IntN(6), pick(s, 0, 68, 600, 1400, 1500))
+	kind, directorsOwn := pick(s, 3, 3, 3, 4, 11, 8, 5, 12), directorAddress
+	if f.vip.Addr().Is6() {
+		kind, directorsOwn = pick(s, 1, 2, 3, 4, 127, 128), directorAddress6
+	}
+	head := fmt.Sprintf("icmp %d %d %d", kind, s.IntN(6), pick(s, 0, 68, 600, 1400, 1500))
 	switch s.IntN(3) {
 	case 0:
 		return fmt.Sprintf("%s %s %s %s", head, f.client.Addr(), f.vip.Addr(), s.packet(f.proto, f.vip, f.client))
 	case 1:
 		return fmt.Sprintf("%s %s %s %s", head, f.server.Addr(), f.client.Addr(), s.packet(f.proto, f.client, f.server))
 	}
-	return fmt.Sprintf("%s %s %s ipip %s", head, f.server.Addr(), directorAddress, s.packet(f.proto, f.client, f.vip))
+	return fmt.Sprintf("%s %s %s ipip %s", head, f.server.Addr(), directorsOwn, s.packet(f.proto, f.client, f.vip))
 }

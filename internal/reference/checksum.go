@@ -4,7 +4,6 @@ package reference
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"slices"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
@@ -55,14 +54,36 @@ func transportChecksum(proto ipvs.Protocol, l4 []byte) []byte {
 	return l4[16:18]
 }
 
-// setUDPChecksum computes it anew, with the pseudo header (RFC 768).
-func setUDPChecksum(src, dst netip.Addr, l4 []byte) {
+// pseudo sums up what TCP, UDP and ICMPv6 add to their own bytes (RFC 9293,
+// RFC 768, RFC 8200, section 8.1).
+func pseudo(ip []byte, proto ipvs.Protocol, length int) uint32 {
+	s := sum(0, source.address(ip))
+	s = sum(s, destination.address(ip)) + uint32(proto) + uint32(length)
+	return s&0xffff + s>>16
+}
+
+func setUDPChecksum(ip, l4 []byte) {
 	l4[6], l4[7] = 0, 0
-	s := sum(0, src.AsSlice())
-	s = sum(s, dst.AsSlice())
-	s = sum(s+uint32(ipvs.UDP), binary.BigEndian.AppendUint16(nil, uint16(len(l4))))
-	binary.BigEndian.PutUint16(l4[6:], ^uint16(sum(s, l4)))
+	binary.BigEndian.PutUint16(l4[6:], ^uint16(sum(pseudo(ip, ipvs.UDP, len(l4)), l4)))
 	avoidZero(l4)
+}
+
+// setICMPChecksum computes it for either family.
+func setICMPChecksum(ip, icmp []byte) {
+	icmp[2], icmp[3] = 0, 0
+	binary.BigEndian.PutUint16(icmp[2:], ^uint16(sumICMP(ip, icmp)))
+}
+
+// isIntact tells whether an ICMP message's checksum is right.
+func isIntact(ip, icmp []byte) bool {
+	return sumICMP(ip, icmp) == 0xffff
+}
+
+func sumICMP(ip, icmp []byte) uint32 {
+	if is6(ip) {
+		return sum(pseudo(ip, protoICMPv6, len(icmp)), icmp)
+	}
+	return sum(0, icmp)
 }
 
 // avoidZero is for UDP, where a checksum of 0 means none.

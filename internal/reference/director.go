@@ -34,6 +34,11 @@ type Director struct {
 	MAC  MAC
 	Dice uint32 // what the first throw for a packet shows
 
+	// TakenForVIP and TakenForRIP tell which addresses the datapath's filters
+	// take for a VIP and for a NAT server by mistake; what they say of others
+	// does not count.
+	TakenForVIP, TakenForRIP func(netip.Addr) bool
+
 	now      uint64 // in ticks
 	ways     map[netip.Addr]Way
 	services []*service // in the order of their creation
@@ -48,11 +53,14 @@ type Director struct {
 func New(mac MAC, clock Clock) *Director {
 	return &Director{
 		Clock: clock, MAC: mac,
-		ways:     make(map[netip.Addr]Way),
+		ways:        make(map[netip.Addr]Way),
+		TakenForVIP: nobody, TakenForRIP: nobody,
 		conns:    conns{in: make(map[flow]*conn), out: make(map[flow][]*conn)},
 		timeouts: stateTimeouts,
 	}
 }
+
+func nobody(netip.Addr) bool { return false }
 
 // SetWay says how a real server is reached from now on.
 func (d *Director) SetWay(rip netip.Addr, way Way) {

@@ -27,6 +27,16 @@ func fold(a netip.Addr) uint32 {
 	return folded
 }
 
+// foldFor folds a destination's address as one of its service's family, which it
+// need not be: of IPv6 the kernel then sees the first word.
+func foldFor(s *service, a netip.Addr) uint32 {
+	if a.Is6() && !s.IPv6() {
+		b := a.As16()
+		return binary.BigEndian.Uint32(b[:4])
+	}
+	return fold(a)
+}
+
 // golden hashes to the topmost bits (linux/hash.h: hash_32).
 func golden(v uint32, bits int) int {
 	return int(v * 0x61c88647 >> (32 - bits))
@@ -165,7 +175,7 @@ func maglevWalkers(s *service) []walker {
 		if dest.lastWeight <= 0 {
 			continue
 		}
-		v := uint32(dest.RIP.Port()) + fold(dest.RIP.Addr())
+		v := uint32(dest.RIP.Port()) + foldFor(s, dest.RIP.Addr())
 		walkers = append(walkers, walker{
 			dest:  dest,
 			place: siphash(v, maglevKey1) % maglevSize,

@@ -11,79 +11,145 @@ import (
 
 // The IP protocols besides those of services.
 const (
-	protoICMP ipvs.Protocol = 1
-	protoIPIP ipvs.Protocol = 4
+	protoICMP   ipvs.Protocol = 1
+	protoIPIP   ipvs.Protocol = 4
+	protoIPv6   ipvs.Protocol = 41
+	protoICMPv6 ipvs.Protocol = 58
 )
 
-const ethernetHeader = 14
+const (
+	ethernetHeader = 14
+	typeIPv4       = 0x0800
+	typeIPv6       = 0x86dd
+)
 
-// packet is an IPv4 packet (RFC 791) in an Ethernet frame.
+// packet is an IPv4 (RFC 791) or IPv6 packet (RFC 8200) in an Ethernet frame.
 type packet struct {
 	frame    []byte
 	ip       []byte // from its header to the end that it tells
-	header   int    // of IP, in bytes
+	header   int    // of IP, in bytes, with all extension headers
+	fragment bool   // there is more of it elsewhere
 	proto    ipvs.Protocol
 	src, dst netip.AddrPort
 }
 
 // to and from are the frame's ends.
-func (p *packet) to() MAC           { return MAC(p.frame[:6]) }
-func (p *packet) from() MAC         { return MAC(p.frame[6:12]) }
-func (p *packet) payload() []byte   { return p.ip[p.header:] }
-func (p *packet) ttl() byte         { return p.ip[8] }
-func (p *packet) mayNotBreak() bool { return p.ip[6]&0x40 != 0 }
+func (p *packet) to() MAC         { return MAC(p.frame[:6]) }
+func (p *packet) from() MAC       { return MAC(p.frame[6:12]) }
+func (p *packet) payload() []byte { return p.ip[p.header:] }
 
 // flags are a TCP segment's.
 func (p *packet) flags() byte { return p.payload()[13] }
+
+// is6 tells the family of an IP packet.
+func is6(ip []byte) bool { return ip[0]>>4 == 6 }
+
+// ttl is the TTL or hop limit.
+func ttl(ip []byte) byte {
+	if is6(ip) {
+		return ip[7]
+	}
+	return ip[8]
+}
+
+// mayNotBreak tells whether routers must not fragment the packet.
+func mayNotBreak(ip []byte) bool { return is6(ip) || ip[6]&0x40 != 0 }
 
 // parse reads the headers up to IP's; the verdict is empty if there is more to
 // see.
 func (p *packet) parse(frame []byte) Verdict {
 	*p = packet{frame: frame}
-	if binary.BigEndian.Uint16(frame[12:]) != 0x0800 || len(frame) < ethernetHeader+20 {
+	if len(frame) < ethernetHeader+20 {
 		return OtherProtocol
 	}
-	var whole bool
-	if p.ip, p.header, whole = readIP(frame[ethernetHeader:]); !whole {
+	whole := false
+	switch binary.BigEndian.Uint16(frame[12:]) {
+	case typeIPv4:
+		whole = p.parseIPv4(frame[ethernetHeader:])
+	case typeIPv6:
+		whole = p.parseIPv6(frame[ethernetHeader:])
+	default:
+		return OtherProtocol
+	}
+	if !whole {
 		return Malformed
 	}
-	p.proto = ipvs.Protocol(p.ip[9])
-	p.src = netip.AddrPortFrom(address(p.ip[12:]), 0)
-	p.dst = netip.AddrPortFrom(address(p.ip[16:]), 0)
+	p.src = netip.AddrPortFrom(addressAt(source.address(p.ip)), 0)
+	p.dst = netip.AddrPortFrom(addressAt(destination.address(p.ip)), 0)
 	return ""
 }
 
-// readIP returns a packet up to the end that it tells and its header's length,
-// and whether they are possible (RFC 1122, section 3.2.1) and all is there.
-func readIP(b []byte) (ip []byte, header int, whole bool) {
-	header, ok := readHeader(b)
-	if !ok {
-		return nil, 0, false
+// parseIPv4 tells whether the header is possible (RFC 1122, section 3.2.1) and
+// all is there.
+func (p *packet) parseIPv4(b []byte) bool {
+	if b[0]>>4 != 4 {
+		return false
 	}
+	p.header = int(b[0]&15) * 4
 	length := int(binary.BigEndian.Uint16(b[2:]))
-	if length < header || length > len(b) {
-		return nil, 0, false
+	if p.header < 20 || length < p.header || length > len(b) {
+		return false
 	}
-	return b[:length], header, true
+	p.ip, p.proto = b[:length], ipvs.Protocol(b[9])
+	p.fragment = binary.BigEndian.Uint16(b[6:])&0x3fff != 0
+	return true
 }
 
-func readHeader(b []byte) (length int, ok bool) {
-	if len(b) < 20 || b[0]>>4 != 4 {
-		return 0, false
+func (p *packet) parseIPv6(b []byte) bool {
+	if len(b) < 40 || b[0]>>4 != 6 {
+		return false
 	}
-	length = int(b[0]&15) * 4
-	return length, length >= 20 && length <= len(b)
+	c, ok := follow(b)
+	length := 40 + int(binary.BigEndian.Uint16(b[4:]))
+	if !ok || length < c.end || length > len(b) {
+		return false
+	}
+	p.ip, p.header, p.proto, p.fragment = b[:length], c.end, c.proto, c.fragment
+	return true
 }
 
-// isFragment tells whether there is more of the packet elsewhere.
-func isFragment(ip []byte) bool {
-	return binary.BigEndian.Uint16(ip[6:])&0x3fff != 0
+// chain is where an IPv6 packet's extension headers end, and what follows them.
+type chain struct {
+	end      int
+	proto    ipvs.Protocol
+	fragment bool
+	offset   uint16 // not 0: a later fragment, in which no headers follow
+}
+
+// mostExtensions are followed.
+const mostExtensions = 8
+
+// follow walks the extension headers (RFC 8200, section 4).
+func follow(b []byte) (c chain, ok bool) {
+	c = chain{end: 40, proto: ipvs.Protocol(b[6])}
+	for range mostExtensions {
+		if !isExtension(c.proto) || c.offset != 0 {
+			break
+		}
+		if c.end+8 > len(b) {
+			return c, false
+		}
+		header := b[c.end:]
+		if c.proto == 44 {
+			c.fragment, c.offset = true, binary.BigEndian.Uint16(header[2:])&^7
+			c.end += 8
+		} else {
+			c.end += (int(header[1]) + 1) * 8
+		}
+		c.proto = ipvs.Protocol(header[0])
+	}
+	return c, c.offset != 0 || !isExtension(c.proto)
+}
+
+// isExtension knows the headers of options, routing and fragments.
+func isExtension(proto ipvs.Protocol) bool {
+	return proto == 0 || proto == 43 || proto == 44 || proto == 60
 }
 
 // parseTransport reads the ports of TCP (RFC 9293) and UDP (RFC 768), which only
 // a packet's first fragment has.
 func (p *packet) parseTransport() Verdict {
-	if isFragment(p.ip) {
+	if p.fragment {
 		return Fragment
 	}
 	l4, size := p.payload(), 8
@@ -98,13 +164,20 @@ func (p *packet) parseTransport() Verdict {
 	return ""
 }
 
-func address(b []byte) netip.Addr {
-	return netip.AddrFrom4([4]byte(b))
+// addressAt reads an address of 4 or 16 bytes.
+func addressAt(b []byte) netip.Addr {
+	a, _ := netip.AddrFromSlice(b)
+	return a
 }
 
-// isMartian tells whether no host can have the address (RFC 1812, section
-// 5.3.7).
-func isMartian(a netip.Addr) bool {
-	first := a.As4()[0]
-	return first == 0 || first == 127 || first >= 224
+// isMartian tells whether no host can send such a packet (RFC 1812, section
+// 5.3.7; RFC 4291, section 2). IPv6 addresses with IPv4 ones in them do not
+// belong on the wire.
+func (p *packet) isMartian() bool {
+	src, dst := p.src.Addr(), p.dst.Addr()
+	if src.Is4() {
+		first := src.As4()[0]
+		return first == 0 || first == 127 || first >= 224 || src == dst
+	}
+	return src.IsMulticast() || src.IsUnspecified() || src.IsLoopback() || src.Is4In6() || dst.Is4In6() || src == dst
 }

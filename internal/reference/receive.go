@@ -16,20 +16,19 @@ func (d *Director) Receive(frame []byte) Outcome {
 	if v := p.parse(frame); v != "" {
 		return Outcome{Verdict: v}
 	}
-	switch p.proto {
-	case protoICMP:
+	switch {
+	case p.proto == protoICMP && !is6(p.ip), p.proto == protoICMPv6 && is6(p.ip):
 		return d.relate(p)
-	case ipvs.TCP, ipvs.UDP:
-	default:
+	case p.proto != ipvs.TCP && p.proto != ipvs.UDP:
 		return Outcome{Verdict: OtherProtocol}
 	}
-	if !d.isVIP(p.dst.Addr()) && !d.isRIP(p.src.Addr()) {
+	if !d.isVIP(p.dst.Addr().Unmap()) && !d.isRIP(p.src.Addr().Unmap()) {
 		return Outcome{Verdict: NotOurs}
 	}
 	switch {
 	case p.to() != d.MAC:
 		return Outcome{Verdict: OtherHost}
-	case isMartian(p.src.Addr()), p.src.Addr() == p.dst.Addr():
+	case p.isMartian():
 		return Outcome{Verdict: Martian}
 	}
 	if v := p.parseTransport(); v != "" {
@@ -47,14 +46,14 @@ func (d *Director) Receive(frame []byte) Outcome {
 
 // isVIP tells whether an address has a service, or had one that is remembered.
 func (d *Director) isVIP(a netip.Addr) bool {
-	return slices.ContainsFunc(d.services, func(s *service) bool { return s.VIP.Addr() == a }) ||
+	return d.TakenForVIP(a) || slices.ContainsFunc(d.services, func(s *service) bool { return s.VIP.Addr() == a }) ||
 		slices.ContainsFunc(d.trash, func(dest *dest) bool { return dest.service.VIP.Addr() == a })
 }
 
 // isRIP tells whether an address is that of a NAT destination.
 func (d *Director) isRIP(a netip.Addr) bool {
 	is := func(dest *dest) bool { return dest.RIP.Addr() == a && dest.wasMasq }
-	return slices.ContainsFunc(d.services, func(s *service) bool { return slices.ContainsFunc(s.dests, is) }) ||
+	return d.TakenForRIP(a) || slices.ContainsFunc(d.services, func(s *service) bool { return slices.ContainsFunc(s.dests, is) }) ||
 		slices.ContainsFunc(d.trash, is)
 }
 
@@ -123,7 +122,7 @@ func (d *Director) choose(p *packet) (*dest, Verdict) {
 
 func (d *Director) refuse(p *packet, v Verdict) Outcome {
 	if v == NoDestination {
-		return d.answer(p, v, unreachable, portUnreachable, 0)
+		return d.answer(p, v, portUnreachable, 0)
 	}
 	return Outcome{Verdict: v}
 }
@@ -136,15 +135,15 @@ func (d *Director) forward(c *conn, p *packet) Outcome {
 	case way.Local:
 		return Outcome{Verdict: Local}
 	case way.NoRoute:
-		return d.answer(p, NoRoute, unreachable, hostUnreachable, 0)
-	case p.ttl() <= 1:
-		return d.answer(p, TTLExceeded, timeExceeded, 0, 0)
+		return d.answer(p, NoRoute, hostUnreachable, 0)
+	case ttl(p.ip) <= 1:
+		return d.answer(p, TTLExceeded, timeExceeded, 0)
 	}
 	mtu := d.mtu(c)
 	switch {
 	case way.Neighbour == (MAC{}): // the kernel would ask for it last, and wait
 		return Outcome{Verdict: NoNeighbour}
-	case len(p.ip) > mtu && p.mayNotBreak():
+	case len(p.ip) > mtu && mayNotBreak(p.ip):
 		return d.tooBig(p, mtu)
 	case len(p.ip) > mtu:
 		return Outcome{Verdict: NeedsFragmenting}
@@ -155,10 +154,13 @@ func (d *Director) forward(c *conn, p *packet) Outcome {
 // mtu is what a packet to the connection's server may have.
 func (d *Director) mtu(c *conn) int {
 	mtu := d.wayMTU(c.dest)
-	if c.method == ipvs.Tunnel {
-		mtu -= 20
+	switch {
+	case c.method != ipvs.Tunnel:
+		return mtu
+	case c.server.Addr().Is6():
+		return mtu - 40
 	}
-	return mtu
+	return mtu - 20
 }
 
 func (d *Director) wayMTU(dest *dest) int {
@@ -173,7 +175,7 @@ func (d *Director) wayMTU(dest *dest) int {
 func (d *Director) tooBig(p *packet, mtu int) Outcome {
 	about := slices.Clone(p.ip)
 	lowerTTL(about)
-	d.icmp(about, p.from(), unreachable, fragmentationNeeded, mtu)
+	d.complain(about, p.from(), packetTooBig, mtu)
 	return Outcome{Verdict: TooBig, Frame: d.out, NewHeader: true}
 }
 
@@ -197,7 +199,7 @@ func (d *Director) send(c *conn, p *packet, way Way) Outcome {
 // reply is a NAT server's packet, ip_vs_out(). The kernel's routing sees it
 // before IPVS does.
 func (d *Director) reply(c *conn, p *packet) Outcome {
-	if p.ttl() <= 1 {
+	if ttl(p.ip) <= 1 {
 		return Outcome{Verdict: ReplyExpired}
 	}
 	c.countOut(len(p.ip))

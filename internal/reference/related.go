@@ -22,27 +22,27 @@ const icmpHeader = 8
 // relate is an ICMP packet: an error about one of our connections goes to its
 // other side (ip_vs_in_icmp, ip_vs_out_icmp).
 func (d *Director) relate(p *packet) Outcome {
-	if isFragment(p.ip) {
+	if p.fragment {
 		return Outcome{Verdict: Fragment}
 	}
 	// Up to here the frame's end counts, not the packet's.
 	message := p.frame[ethernetHeader+p.header:]
-	if len(message) < icmpHeader || !isFollowed(message[0]) {
+	if len(message) < icmpHeader || !isFollowed(message[0], is6(p.ip)) {
 		return Outcome{Verdict: Unrelated}
 	}
 	switch {
 	case p.to() != d.MAC:
 		return Outcome{Verdict: OtherHost}
-	case isMartian(p.src.Addr()), p.src.Addr() == p.dst.Addr():
+	case p.isMartian():
 		return Outcome{Verdict: Martian}
 	case len(p.payload()) < icmpHeader:
 		return Outcome{Verdict: Unrelated}
 	}
 	about := p.payload()[icmpHeader:]
-	if isTunnel(about) {
+	if isTunnel(p, about) {
 		return d.relateTunnel(p, about)
 	}
-	q, ok := readQuote(about)
+	q, ok := readQuote(about, is6(p.ip))
 	if !ok || q.src.Addr() != p.dst.Addr() { // nobody else was sent an answer
 		return Outcome{Verdict: Unrelated}
 	}
@@ -60,41 +60,64 @@ func (d *Director) relate(p *packet) Outcome {
 }
 
 // isFollowed tells whether errors of a type go on to a connection's other side.
-func isFollowed(kind byte) bool {
-	return kind == unreachable || kind == sourceQuench || kind == timeExceeded
+func isFollowed(kind byte, ipv6 bool) bool {
+	if ipv6 {
+		return kind < 128
+	}
+	return kind == 3 || kind == 4 || kind == 11 // unreachable, source quench, time exceeded
 }
 
 // readQuote reads addresses and ports, which is all that must be there.
-func readQuote(b []byte) (q quote, ok bool) {
-	header, ok := readHeader(b)
-	if !ok || len(b) < header+4 || binary.BigEndian.Uint16(b[6:])&0x1fff != 0 {
+func readQuote(b []byte, ipv6 bool) (q quote, ok bool) {
+	if ipv6 {
+		q, ok = readQuoteIPv6(b)
+	} else {
+		q, ok = readQuoteIPv4(b)
+	}
+	if !ok || len(b) < q.header+4 {
 		return q, false
 	}
-	q = quote{ip: b, header: header, proto: ipvs.Protocol(b[9])}
-	q.src = netip.AddrPortFrom(address(b[12:]), binary.BigEndian.Uint16(b[header:]))
-	q.dst = netip.AddrPortFrom(address(b[16:]), binary.BigEndian.Uint16(b[header+2:]))
-	return q, q.proto == ipvs.TCP || q.proto == ipvs.UDP
+	q.src = netip.AddrPortFrom(addressAt(source.address(b)), binary.BigEndian.Uint16(b[q.header:]))
+	q.dst = netip.AddrPortFrom(addressAt(destination.address(b)), binary.BigEndian.Uint16(b[q.header+2:]))
+	return q, true
+}
+
+// readQuoteIPv4 tells whether it is a packet's beginning.
+func readQuoteIPv4(b []byte) (q quote, ok bool) {
+	if len(b) < 20 || b[0]>>4 != 4 || binary.BigEndian.Uint16(b[6:])&0x1fff != 0 {
+		return q, false
+	}
+	q = quote{ip: b, header: int(b[0]&15) * 4, proto: ipvs.Protocol(b[9])}
+	return q, q.header >= 20
+}
+
+func readQuoteIPv6(b []byte) (q quote, ok bool) {
+	if len(b) < 40 || b[0]>>4 != 6 {
+		return q, false
+	}
+	c, ok := follow(b)
+	return quote{ip: b, header: c.end, proto: c.proto}, ok && c.offset == 0
 }
 
 // errorOut is an error of a NAT server's side about what it was sent.
 func (d *Director) errorOut(c *conn, p *packet, q quote) Outcome {
-	if p.ttl() <= 1 { // the kernel's routing sees it before IPVS does
+	if ttl(p.ip) <= 1 { // the kernel's routing sees it before IPVS does
 		return Outcome{Verdict: ErrorExpired}
 	}
-	if sum(0, p.payload()) != 0xffff {
+	if !isIntact(p.ip, p.payload()) {
 		return Outcome{Verdict: BadChecksum}
 	}
 	c.countOut(len(p.ip))
 	ip := d.copyOf(p, c.mac)
 	lowerTTL(ip)
-	replace(ip[12:16], c.virtual.Addr().AsSlice(), ip[10:12])
-	setQuoted(ip[p.header:], q, destination, c.virtual)
+	source.setAddress(ip, c.virtual.Addr())
+	setQuoted(ip, p.header, q, destination, c.virtual)
 	return Outcome{Verdict: ErrorOut, Frame: d.out}
 }
 
 // errorIn is an error of the client's side about what it was sent.
 func (d *Director) errorIn(c *conn, p *packet, q quote) Outcome {
-	if c.method == ipvs.Masq && sum(0, p.payload()) != 0xffff {
+	if c.method == ipvs.Masq && !isIntact(p.ip, p.payload()) {
 		return Outcome{Verdict: BadChecksum}
 	}
 	way := d.ways[c.server.Addr()]
@@ -103,7 +126,7 @@ func (d *Director) errorIn(c *conn, p *packet, q quote) Outcome {
 	}
 	c.countIn(len(p.ip))
 	switch {
-	case p.ttl() <= 1:
+	case ttl(p.ip) <= 1:
 		return Outcome{Verdict: ErrorExpired}
 	case way.Neighbour == (MAC{}):
 		return Outcome{Verdict: NoNeighbour}
@@ -114,8 +137,8 @@ func (d *Director) errorIn(c *conn, p *packet, q quote) Outcome {
 	lowerTTL(ip)
 	switch c.method {
 	case ipvs.Masq:
-		replace(ip[16:20], c.server.Addr().AsSlice(), ip[10:12])
-		setQuoted(ip[p.header:], q, source, c.server)
+		destination.setAddress(ip, c.server.Addr())
+		setQuoted(ip, p.header, q, source, c.server)
 	case ipvs.Tunnel:
 		d.wrap(way.Source, c.server.Addr())
 	}
@@ -124,16 +147,18 @@ func (d *Director) errorIn(c *conn, p *packet, q quote) Outcome {
 
 // setQuoted writes one end of the packet that an ICMP message quotes
 // (ip_vs_nat_icmp). The quoted transport checksum is left as it is.
-func setQuoted(icmp []byte, q quote, e end, to netip.AddrPort) {
+func setQuoted(ip []byte, header int, q quote, e end, to netip.AddrPort) {
+	icmp := ip[header:]
 	quoted := icmp[icmpHeader:]
-	replace(quoted[e.address:e.address+4], to.Addr().AsSlice(), quoted[10:12])
+	e.setAddress(quoted, to.Addr())
 	binary.BigEndian.PutUint16(quoted[q.header+e.port:], to.Port())
-	setChecksum(icmp, 2)
+	setICMPChecksum(ip, icmp)
 }
 
-// isTunnel tells whether a quoted packet is a tunnel's.
-func isTunnel(b []byte) bool {
-	return len(b) >= 20 && ipvs.Protocol(b[9]) == protoIPIP
+// isTunnel tells whether a quoted packet is a tunnel's. The kernel knows those of
+// IPv4 in IPv4 alone.
+func isTunnel(p *packet, b []byte) bool {
+	return !is6(p.ip) && len(b) >= 20 && ipvs.Protocol(b[9]) == protoIPIP
 }
 
 // relateTunnel is an error about a packet of a tunnel to a server: the client
@@ -141,25 +166,25 @@ func isTunnel(b []byte) bool {
 // here it is the connection that must be one. Errors with IP options are left
 // to the kernel.
 func (d *Director) relateTunnel(p *packet, outer []byte) Outcome {
-	if p.header != 20 || outer[0]&15 != 5 || address(outer[12:]) != p.dst.Addr() {
+	if p.header != 20 || outer[0]&15 != 5 || addressAt(outer[12:16]) != p.dst.Addr() {
 		return Outcome{Verdict: Unrelated}
 	}
 	inner := outer[20:]
-	q, ok := readQuote(inner)
+	q, ok := readQuote(inner, false)
 	if !ok {
 		return Outcome{Verdict: Unrelated}
 	}
 	c := d.conns.in[flow{q.proto, q.src, q.dst}]
-	if c == nil || c.method != ipvs.Tunnel || c.server.Addr() != address(outer[16:]) ||
+	if c == nil || c.method != ipvs.Tunnel || c.server.Addr() != addressAt(outer[16:20]) ||
 		d.ways[c.server.Addr()].Source != p.dst.Addr() {
 		return Outcome{Verdict: Unrelated}
 	}
-	if sum(0, p.payload()) != 0xffff {
+	if !isIntact(p.ip, p.payload()) {
 		return Outcome{Verdict: BadChecksum}
 	}
 	kind, code := p.payload()[0], p.payload()[1]
 	mtu := 0
-	if kind == unreachable && code == fragmentationNeeded {
+	if kind == packetTooBig.kind4 && code == packetTooBig.code4 {
 		mtu = d.mtu(c) // the client hears of the new one when it tries again
 		d.learnMTU(c, int(binary.BigEndian.Uint16(p.payload()[6:])))
 		if inner[6]&0x40 == 0 {
@@ -167,7 +192,7 @@ func (d *Director) relateTunnel(p *packet, outer []byte) Outcome {
 		}
 	}
 	c.countOut(len(p.ip))
-	d.icmp(inner, c.mac, kind, code, mtu)
+	d.complain(inner, c.mac, complaint{kind4: kind, code4: code}, mtu)
 	return Outcome{Verdict: ErrorOut, Frame: d.out, NewHeader: true}
 }
 

@@ -13,37 +13,70 @@ import (
 // copyOf makes the frame that leaves of the one that came, without what followed
 // the packet, and returns its IP packet.
 func (d *Director) copyOf(p *packet, to MAC) []byte {
-	d.out = append(d.out[:0], to[:]...)
-	d.out = append(d.out, d.MAC[:]...)
-	d.out = append(d.out, 0x08, 0x00)
+	d.startFrame(to, p.ip)
 	d.out = append(d.out, p.ip...)
 	return d.out[ethernetHeader:]
 }
 
+// startFrame writes the Ethernet header of a frame for a packet of ip's family.
+func (d *Director) startFrame(to MAC, ip []byte) {
+	d.out = append(d.out[:0], to[:]...)
+	d.out = append(d.out, d.MAC[:]...)
+	d.out = binary.BigEndian.AppendUint16(d.out, typeOf(is6(ip)))
+}
+
+func typeOf(ipv6 bool) uint16 {
+	if ipv6 {
+		return typeIPv6
+	}
+	return typeIPv4
+}
+
 // lowerTTL takes one hop off.
 func lowerTTL(ip []byte) {
+	if is6(ip) {
+		ip[7]--
+		return
+	}
 	replace(ip[8:10], []byte{ip[8] - 1, ip[9]}, ip[10:12])
 }
 
-// end is one of a packet's two: where its address and port stand.
-type end struct{ address, port int }
+// end is one of a packet's two: where its address stands in IPv4's and IPv6's
+// header and its port in the transport's.
+type end struct{ ipv4, ipv6, port int }
 
 var (
-	source      = end{12, 0}
-	destination = end{16, 2}
+	source      = end{12, 8, 0}
+	destination = end{16, 24, 2}
 )
+
+func (e end) address(ip []byte) []byte {
+	if is6(ip) {
+		return ip[e.ipv6 : e.ipv6+16]
+	}
+	return ip[e.ipv4 : e.ipv4+4]
+}
+
+// setAddress writes an address; IPv4's own checksum follows.
+func (e end) setAddress(ip []byte, to netip.Addr) {
+	if is6(ip) {
+		copy(e.address(ip), to.AsSlice())
+		return
+	}
+	replace(e.address(ip), to.AsSlice(), ip[10:12])
+}
 
 // setEndpoint writes address and port of a packet's one end and has its
 // checksums follow. A datagram without checksum gets one.
 func setEndpoint(ip []byte, header int, proto ipvs.Protocol, e end, to netip.AddrPort) {
 	l4 := ip[header:]
 	check := transportChecksum(proto, l4)
-	old := slices.Clone(ip[e.address : e.address+4])
+	old := slices.Clone(e.address(ip))
 	port := binary.BigEndian.AppendUint16(nil, to.Port())
-	replace(ip[e.address:e.address+4], to.Addr().AsSlice(), ip[10:12])
+	e.setAddress(ip, to.Addr())
 	if proto == ipvs.UDP && check[0] == 0 && check[1] == 0 {
 		copy(l4[e.port:], port)
-		setUDPChecksum(address(ip[12:]), address(ip[16:]), l4)
+		setUDPChecksum(ip, l4)
 		return
 	}
 	update(check, old, to.Addr().AsSlice())
@@ -53,57 +86,59 @@ func setEndpoint(ip []byte, header int, proto ipvs.Protocol, e end, to netip.Add
 	}
 }
 
-// wrap puts an IPv4 header in front of the packet that leaves (RFC 2003;
-// ip_vs_tunnel_xmit).
+// wrap puts an IP header in front of the packet that leaves (RFC 2003, RFC 2473,
+// RFC 4213; ip_vs_tunnel_xmit, ip_vs_tunnel_xmit_v6).
 func (d *Director) wrap(from, to netip.Addr) {
-	d.out = slices.Insert(d.out, ethernetHeader, make([]byte, 20)...)
-	outer, inner := d.out[ethernetHeader:][:20], d.out[ethernetHeader+20:]
+	inner := d.out[ethernetHeader:]
+	header := outerIPv4(inner)
+	if to.Is6() {
+		header = outerIPv6(inner)
+	}
+	source.setAddress(header, from)
+	destination.setAddress(header, to)
+	if to.Is4() {
+		setChecksum(header, 10)
+	}
+	binary.BigEndian.PutUint16(d.out[12:], typeOf(to.Is6()))
+	d.out = slices.Insert(d.out, ethernetHeader, header...)
+}
+
+func outerIPv4(inner []byte) []byte {
+	h := make([]byte, 20)
+	h[0], h[1] = 0x45, outerTOS(inner)
+	binary.BigEndian.PutUint16(h[2:], uint16(20+len(inner)))
+	if !is6(inner) {
+		h[6] = inner[6] & 0x40 // DF
+	}
+	h[8], h[9] = ttl(inner), byte(tunnelled(inner))
+	return h
+}
+
+func outerIPv6(inner []byte) []byte {
+	h := make([]byte, 40)
+	tos := outerTOS(inner)
+	h[0], h[1] = 0x60|tos>>4, tos<<4
+	binary.BigEndian.PutUint16(h[4:], uint16(len(inner)))
+	h[6], h[7] = byte(tunnelled(inner)), ttl(inner)
+	return h
+}
+
+// outerTOS copies the inner one, except that congestion is experienced anew.
+func outerTOS(inner []byte) byte {
 	tos := inner[1]
-	if tos&3 == 3 { // congestion experienced: the outer is ECT(0) again
+	if is6(inner) {
+		tos = inner[0]<<4 | inner[1]>>4
+	}
+	if tos&3 == 3 {
 		tos = tos&^3 | 2
 	}
-	outer[0], outer[1] = 0x45, tos
-	binary.BigEndian.PutUint16(outer[2:], uint16(20+len(inner)))
-	outer[6] = inner[6] & 0x40 // DF
-	outer[8], outer[9] = inner[8], byte(protoIPIP)
-	copy(outer[12:], from.AsSlice())
-	copy(outer[16:], to.AsSlice())
-	setChecksum(outer, 10)
+	return tos
 }
 
-// ICMP's types and codes (RFC 792).
-const (
-	unreachable         = 3
-	sourceQuench        = 4
-	timeExceeded        = 11
-	hostUnreachable     = 1
-	portUnreachable     = 3
-	fragmentationNeeded = 4
-)
-
-// answer sends an ICMP error to who sent the packet, from where it was sent to
-// (icmp_send).
-func (d *Director) answer(p *packet, v Verdict, kind, code byte, mtu int) Outcome {
-	d.icmp(p.ip, p.from(), kind, code, mtu)
-	return Outcome{Verdict: v, Frame: d.out, NewHeader: true}
-}
-
-// icmpRoom is what an error may quote: it is of 576 bytes at most.
-const icmpRoom = 576 - 20 - 8
-
-// icmp makes the frame of an error about a packet.
-func (d *Director) icmp(about []byte, to MAC, kind, code byte, mtu int) {
-	quote := about[:min(len(about), icmpRoom)]
-	d.out = append(d.out[:0], to[:]...)
-	d.out = append(d.out, d.MAC[:]...)
-	d.out = append(d.out, 0x08, 0x00)
-	d.out = append(d.out, 0x45, about[1]&0x1e|0xc0, 0, 0, 0, 0, 0, 0, 64, byte(protoICMP), 0, 0)
-	d.out = append(d.out, about[16:20]...)
-	d.out = append(d.out, about[12:16]...)
-	d.out = append(d.out, kind, code, 0, 0, 0, 0, byte(mtu>>8), byte(mtu))
-	d.out = append(d.out, quote...)
-	ip := d.out[ethernetHeader:]
-	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
-	setChecksum(ip[:20], 10)
-	setChecksum(ip[20:], 2)
+// tunnelled is the protocol number of a packet inside another.
+func tunnelled(inner []byte) ipvs.Protocol {
+	if is6(inner) {
+		return protoIPv6
+	}
+	return protoIPIP
 }
