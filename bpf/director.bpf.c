@@ -13,6 +13,7 @@
 #include "service.h"
 #include "conn.h"
 #include "persist.h"
+#include "sip.h"
 #include "sched.h"
 #include "forward.h"
 #include "related.h"
@@ -135,18 +136,42 @@ static __always_inline int drops(void)
 	return 1;
 }
 
+/* The hash of the call that a datagram belongs to; 0: nobody knows (ip_vs_sip_fill_param()). */
+static __always_inline __u64 call_of(struct xdp_md *ctx, const struct packet *pkt)
+{
+	__u32 headers = pkt->l4 - (void *)pkt->ip + sizeof(struct udphdr);
+
+	if (pkt->flow.proto != IPPROTO_UDP)
+		return 0;
+	return read_call(ctx, sizeof(*pkt->eth) + headers, pkt->length - headers);
+}
+
+/* remember_choice enters a template for a destination that was chosen now. */
+static __always_inline __u64 remember_choice(const struct flow *key, const struct service *service,
+					     __u32 dest, __u32 now, __u64 call)
+{
+	__u64 location = new_template(key, service, dest, now, call >> 32);
+	struct conn *template = location ? conn_at(location) : NULL;
+
+	if (call && template)
+		remember_call(location, generation_of(template->life));
+	return location;
+}
+
 /*
  * persist chooses the destination that the client has been given before, or
  * remembers the one chosen now, and holds the template. VERDICT_COUNT: done.
  */
-static __always_inline enum verdict persist(struct packet *pkt, __u32 number,
+static __always_inline enum verdict persist(struct xdp_md *ctx, struct packet *pkt, __u32 number,
 					    const struct service *service, struct choice *choice)
 {
+	__u64 location, call = service->engine == ENGINE_SIP ? call_of(ctx, pkt) : 0;
+	struct flow *key = template_key(service, &pkt->flow, call);
 	__u32 now = pkt->moment.now;
-	struct flow *key = template_key(service, &pkt->flow);
 	struct conn *template;
-	__u64 location;
 
+	if (service->engine == ENGINE_SIP && !call)
+		return VERDICT_NO_CALL_ID;
 	if (!key)
 		return VERDICT_TABLE_FULL;
 	location = find_template(key, now);
@@ -154,7 +179,7 @@ static __always_inline enum verdict persist(struct packet *pkt, __u32 number,
 		choice->dest = schedule(number, pkt);
 		if (choice->dest == DEST_NONE)
 			return VERDICT_NO_DESTINATION;
-		location = new_template(key, service, choice->dest, now);
+		location = remember_choice(key, service, choice->dest, now, call);
 	}
 	template = location ? conn_at(location) : NULL;
 	if (!template)
@@ -168,12 +193,12 @@ static __always_inline enum verdict persist(struct packet *pkt, __u32 number,
 	return VERDICT_COUNT;
 }
 
-static __always_inline enum verdict choose_destination(struct packet *pkt, __u32 number,
-						       const struct service *service,
+static __always_inline enum verdict choose_destination(struct xdp_md *ctx, struct packet *pkt,
+						       __u32 number, const struct service *service,
 						       struct choice *choice)
 {
 	if (service->flags & SERVICE_PERSISTENT)
-		return persist(pkt, number, service, choice);
+		return persist(ctx, pkt, number, service, choice);
 	if (service->key.mark || service->key.port == pkt->flow.port.dest)
 		choice->dest = schedule(number, pkt);
 	return choice->dest == DEST_NONE ? VERDICT_NO_DESTINATION : VERDICT_COUNT;
@@ -203,7 +228,7 @@ static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
 	if (pkt->flow.port.source == bpf_htons(FTP_DATA_PORT))
 		return VERDICT_NO_CONNECTION;
 
-	verdict = choose_destination(pkt, number, service, &choice);
+	verdict = choose_destination(ctx, pkt, number, service, &choice);
 	if (found->conn) /* its choice of server still counts what it ends (kernel: a timer does
 			    that) */
 		end(found, pkt->moment.now);

@@ -155,6 +155,15 @@ struct {
 	__type(value, struct bucket);
 } conns SEC(".maps");
 
+/* Call-IDs for listings; the datapath goes by hashes. Calls beyond these are balanced unnamed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct call_key);
+	__type(value, struct call);
+} calls SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, VERDICT_COUNT);

@@ -7,6 +7,8 @@
  *   of a port      packet's  masked, 0  VIP, port  RIP, port
  *   of port 21, 0  packet's  masked, 0  VIP, 0     RIP, 0
  *   of a mark      none      masked, 0  mark, 0    RIP, 0
+ *
+ * With an engine the hash of what it goes by is mixed in.
  */
 #ifndef LVSX_PERSIST_H
 #define LVSX_PERSIST_H
@@ -60,7 +62,7 @@ static __always_inline union addr masked(union addr addr, __u32 netmask)
 }
 
 static __always_inline struct flow *template_key(const struct service *service,
-						 const struct flow *flow)
+						 const struct flow *flow, __u64 call)
 {
 	__be16 port = flow->port.dest;
 	__u32 cpu = 0;
@@ -70,13 +72,15 @@ static __always_inline struct flow *template_key(const struct service *service,
 		return NULL;
 	key->src = masked(flow->src, service->netmask);
 	key->dst = flow->dst;
-	key->port.source = 0;
 	key->port.dest = port == service->key.port && port != bpf_htons(FTP_PORT) ? port : 0;
 	key->proto = flow->proto | PROTO_TEMPLATE;
 	if (service->key.mark && port != service->key.port) {
 		key->dst = marked(&flow->dst, service->key.mark);
 		key->proto = PROTO_TEMPLATE;
 	}
+	/* Where plain templates have zeros, or what can be had again. */
+	key->dst.words[0] ^= call >> 32;
+	key->port.source = call;
 	return key;
 }
 
@@ -111,7 +115,7 @@ __noinline __u64 find_template(const struct flow *key, __u32 now)
 
 /* new_template enters a template and returns its location, or 0 if there is no room. */
 __noinline __u64 new_template(const struct flow *key, const struct service *service, __u32 dest,
-			      __u32 now)
+			      __u32 now, __u32 call)
 {
 	struct conn *template;
 	struct found found = {};
@@ -126,7 +130,7 @@ __noinline __u64 new_template(const struct flow *key, const struct service *serv
 	if (!template)
 		return 0;
 	template->rest.persistence.timeout = service->timeout;
-	template->rest.persistence.call = 0;
+	template->rest.persistence.call = call;
 	template->control = 0;
 	fill(template, key, dest, key->port.dest ? 0 : CONN_KEEPS_PORT, now + service->timeout);
 	account_template(dest, 1);

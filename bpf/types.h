@@ -92,6 +92,7 @@ enum verdict {
 	/* dropped */
 	VERDICT_DESTINATION_GONE,  /* removed while its connection lives */
 	VERDICT_TABLE_FULL,	   /* no room for a new connection */
+	VERDICT_NO_CALL_ID,	   /* nothing that the persistence engine sip could go by */
 	VERDICT_NO_NEIGHBOUR,	   /* next hop not resolved */
 	VERDICT_NO_PORT,	   /* interface cannot send */
 	VERDICT_BAD_CHECKSUM,	   /* an ICMP error that NAT would have to change */
@@ -348,7 +349,21 @@ struct client_hop {
 /* What a persistence template has in place of a way to its client. */
 struct persistence {
 	__u32 timeout; /* in ticks */
-	__u32 call;    /* of a persistence engine: hash of the data that it goes by */
+	__u32 call;    /* of engine sip: high half of the Call-ID's hash, else 0 */
+};
+
+#define CALL_BIT (1ULL << 32) /* set in each hash, so that call is never 0 */
+#define CALL_MAX 255	      /* bytes of a Call-ID: IP_VS_PEDATA_MAXLEN */
+
+/* Which template has a Call-ID. An entry that changed hands has another generation. */
+struct call_key {
+	__u32 location; /* number in the table plus one */
+	__u32 generation;
+};
+
+struct call {
+	__u8 length;
+	__u8 text[CALL_MAX];
 };
 
 union conn_rest {

@@ -28,7 +28,6 @@ import (
 // taken off the list.
 var notBuilt = []string{
 	"SCTP services are not built yet",
-	"persistence engines (--pe) are not built yet",
 	"--start-daemon is not built yet",
 	"--stop-daemon is not built yet",
 }

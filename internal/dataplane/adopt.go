@@ -58,6 +58,7 @@ func (d *Dataplane) adoptList(s *service, listed map[uint32]bool) {
 		Flags:     ipvs.ServiceFlags(entry.Flags),
 		Timeout:   entry.TimeoutSeconds,
 		Netmask:   fromNetmask(s.key, entry.Netmask),
+		Engine:    fromEngine(entry.Engine),
 		Settings:  d.settingsOf(entry),
 	}
 	for _, slot := range d.slots.at[list.First : list.First+list.Count] {

@@ -56,7 +56,7 @@ func (d *Dataplane) Conns(yield func(ipvs.Conn) error) error {
 	now := d.clock.now()
 	for b := range d.buckets.at {
 		for i := range d.buckets.at[b].Conns {
-			conn, ok := d.read(&d.buckets.at[b].Conns[i], now)
+			conn, ok := d.read(uint32(b)*bucketConns+uint32(i)+1, now)
 			if !ok {
 				continue
 			}
@@ -68,9 +68,10 @@ func (d *Dataplane) Conns(yield func(ipvs.Conn) error) error {
 	return nil
 }
 
-// read copies one entry, if it is a live connection and stayed the same one
-// meanwhile.
-func (d *Dataplane) read(entry *directorConn, now uint32) (ipvs.Conn, bool) {
+// read copies the entry of a location, if it is a live connection and stayed the
+// same one meanwhile.
+func (d *Dataplane) read(location, now uint32) (ipvs.Conn, bool) {
+	entry := d.entryAt(location)
 	life := atomic.LoadUint32(&entry.Life)
 	if phaseOf(life) != phaseLive {
 		return ipvs.Conn{}, false
@@ -96,6 +97,7 @@ func (d *Dataplane) read(entry *directorConn, now uint32) (ipvs.Conn, bool) {
 	if conn.Template && isAssured(&c) {
 		conn.State = "ASSURED"
 	}
+	d.nameCall(&conn, c, location)
 	return conn, true
 }
 

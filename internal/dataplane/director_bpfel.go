@@ -39,6 +39,18 @@ type directorCacheKey struct {
 	Pad   uint32
 }
 
+type directorCall struct {
+	_      structs.HostLayout
+	Length uint8
+	Text   [255]uint8
+}
+
+type directorCallKey struct {
+	_          structs.HostLayout
+	Location   uint32
+	Generation uint32
+}
+
 type directorClockReading struct {
 	_         structs.HostLayout
 	Jiffies   uint64
@@ -331,6 +343,12 @@ const (
 	directorServiceUseSERVICE_DELETED    directorServiceUse = 2
 )
 
+type directorSipScratch struct {
+	_     structs.HostLayout
+	Bytes [4096]uint8
+	Call  directorCall
+}
+
 type directorSlot struct {
 	_      structs.HostLayout
 	Dest   uint32
@@ -446,15 +464,16 @@ const (
 	directorVerdictVERDICT_TOO_BIG           directorVerdict = 19
 	directorVerdictVERDICT_DESTINATION_GONE  directorVerdict = 20
 	directorVerdictVERDICT_TABLE_FULL        directorVerdict = 21
-	directorVerdictVERDICT_NO_NEIGHBOUR      directorVerdict = 22
-	directorVerdictVERDICT_NO_PORT           directorVerdict = 23
-	directorVerdictVERDICT_BAD_CHECKSUM      directorVerdict = 24
-	directorVerdictVERDICT_ERROR_EXPIRED     directorVerdict = 25
-	directorVerdictVERDICT_NEEDS_FRAGMENTING directorVerdict = 26
-	directorVerdictVERDICT_MERGED            directorVerdict = 27
-	directorVerdictVERDICT_NO_ROOM           directorVerdict = 28
-	directorVerdictVERDICT_DEFENCE           directorVerdict = 29
-	directorVerdictVERDICT_COUNT             directorVerdict = 30
+	directorVerdictVERDICT_NO_CALL_ID        directorVerdict = 22
+	directorVerdictVERDICT_NO_NEIGHBOUR      directorVerdict = 23
+	directorVerdictVERDICT_NO_PORT           directorVerdict = 24
+	directorVerdictVERDICT_BAD_CHECKSUM      directorVerdict = 25
+	directorVerdictVERDICT_ERROR_EXPIRED     directorVerdict = 26
+	directorVerdictVERDICT_NEEDS_FRAGMENTING directorVerdict = 27
+	directorVerdictVERDICT_MERGED            directorVerdict = 28
+	directorVerdictVERDICT_NO_ROOM           directorVerdict = 29
+	directorVerdictVERDICT_DEFENCE           directorVerdict = 30
+	directorVerdictVERDICT_COUNT             directorVerdict = 31
 )
 
 type directorWildcards uint32
@@ -469,6 +488,7 @@ const (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	directorMapCaches         = "caches"
+	directorMapCalls          = "calls"
 	directorMapConns          = "conns"
 	directorMapDestBases      = "dest_bases"
 	directorMapDestLoads      = "dest_loads"
@@ -483,6 +503,7 @@ const (
 	directorMapServiceCarries = "service_carries"
 	directorMapServiceIndex   = "service_index"
 	directorMapServices       = "services"
+	directorMapSipScratches   = "sip_scratches"
 	directorMapSlots          = "slots"
 	directorMapSysctls        = "sysctls"
 	directorMapTables         = "tables"
@@ -554,6 +575,7 @@ type directorProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type directorMapSpecs struct {
 	Caches         *ebpf.MapSpec `ebpf:"caches"`
+	Calls          *ebpf.MapSpec `ebpf:"calls"`
 	Conns          *ebpf.MapSpec `ebpf:"conns"`
 	DestBases      *ebpf.MapSpec `ebpf:"dest_bases"`
 	DestLoads      *ebpf.MapSpec `ebpf:"dest_loads"`
@@ -568,6 +590,7 @@ type directorMapSpecs struct {
 	ServiceCarries *ebpf.MapSpec `ebpf:"service_carries"`
 	ServiceIndex   *ebpf.MapSpec `ebpf:"service_index"`
 	Services       *ebpf.MapSpec `ebpf:"services"`
+	SipScratches   *ebpf.MapSpec `ebpf:"sip_scratches"`
 	Slots          *ebpf.MapSpec `ebpf:"slots"`
 	Sysctls        *ebpf.MapSpec `ebpf:"sysctls"`
 	Tables         *ebpf.MapSpec `ebpf:"tables"`
@@ -609,6 +632,7 @@ func (o *directorObjects) Close() error {
 // It can be passed to loadDirectorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type directorMaps struct {
 	Caches         *ebpf.Map `ebpf:"caches"`
+	Calls          *ebpf.Map `ebpf:"calls"`
 	Conns          *ebpf.Map `ebpf:"conns"`
 	DestBases      *ebpf.Map `ebpf:"dest_bases"`
 	DestLoads      *ebpf.Map `ebpf:"dest_loads"`
@@ -623,6 +647,7 @@ type directorMaps struct {
 	ServiceCarries *ebpf.Map `ebpf:"service_carries"`
 	ServiceIndex   *ebpf.Map `ebpf:"service_index"`
 	Services       *ebpf.Map `ebpf:"services"`
+	SipScratches   *ebpf.Map `ebpf:"sip_scratches"`
 	Slots          *ebpf.Map `ebpf:"slots"`
 	Sysctls        *ebpf.Map `ebpf:"sysctls"`
 	Tables         *ebpf.Map `ebpf:"tables"`
@@ -634,6 +659,7 @@ type directorMaps struct {
 func (m *directorMaps) Close() error {
 	return _DirectorClose(
 		m.Caches,
+		m.Calls,
 		m.Conns,
 		m.DestBases,
 		m.DestLoads,
@@ -648,6 +674,7 @@ func (m *directorMaps) Close() error {
 		m.ServiceCarries,
 		m.ServiceIndex,
 		m.Services,
+		m.SipScratches,
 		m.Slots,
 		m.Sysctls,
 		m.Tables,

@@ -20,6 +20,7 @@ func (d *Dataplane) setPersistence(s *service, config ipvs.Service) {
 	atomic.StoreUint32(&entry.Netmask, toNetmask(config))
 	atomic.StoreUint32(&entry.Timeout, d.clock.ticks(time.Duration(config.Timeout)*time.Second))
 	atomic.StoreUint32(&entry.TimeoutSeconds, config.Timeout)
+	entry.Engine = engines[config.Engine]
 	atomic.StoreUint32(&entry.Flags, uint32(config.Flags))
 }
 
@@ -73,12 +74,19 @@ func (d *Dataplane) template(control uint32) *directorConn {
 	if control == 0 {
 		return nil
 	}
-	perBucket := uint32(len(directorBucket{}.Conns))
-	template := &d.buckets.at[(control-1)/perBucket].Conns[(control-1)%perBucket]
+	template := d.entryAt(control)
 	if !isTemplate(template) {
 		return nil
 	}
 	return template
+}
+
+// bucketConns is bpf/types.h: BUCKET_CONNS.
+const bucketConns = uint32(len(directorBucket{}.Conns))
+
+// entryAt is bpf/control.h: conn_at().
+func (d *Dataplane) entryAt(location uint32) *directorConn {
+	return &d.buckets.at[(location-1)/bucketConns].Conns[(location-1)%bucketConns]
 }
 
 // release lets go of a connection's template, when it ended at a tick that may

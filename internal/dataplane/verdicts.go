@@ -29,6 +29,7 @@ var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_TOO_BIG:           "too-big",
 	directorVerdictVERDICT_DESTINATION_GONE:  "destination-gone",
 	directorVerdictVERDICT_TABLE_FULL:        "table-full",
+	directorVerdictVERDICT_NO_CALL_ID:        "no-call-id",
 	directorVerdictVERDICT_NO_NEIGHBOUR:      "no-neighbour",
 	directorVerdictVERDICT_NO_PORT:           "no-port",
 	directorVerdictVERDICT_BAD_CHECKSUM:      "bad-checksum",

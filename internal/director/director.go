@@ -221,8 +221,12 @@ func (d *Director) housekeep() {
 	d.ways.keepAlive(time.Now())
 }
 
-// sweep forgets what lblc and lblcr need to remember no longer.
+// sweep forgets what lblc, lblcr and persistence engines need to remember no
+// longer.
 func (d *Director) sweep() {
+	if err := d.plane.SweepCalls(); err != nil {
+		d.options.Log.Error("sweep calls", "error", err)
+	}
 	if err := d.plane.SweepCaches(); err != nil {
 		d.options.Log.Error("sweep caches", "error", err)
 	}

@@ -57,4 +57,8 @@ type Conn struct {
 	State    string         `json:"state"` // as ipvsadm prints it: ESTABLISHED, UDP, ...
 	Expires  time.Duration  `json:"expiresNs"`
 	Template bool           `json:"template,omitempty"` // of persistence: what follows connections from CIP
+
+	// Of a template that a persistence engine made: the engine, and what it goes by.
+	Engine     string `json:"engine,omitempty"`
+	EngineData string `json:"engineData,omitempty"`
 }

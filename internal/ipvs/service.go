@@ -82,6 +82,9 @@ type Service struct {
 	Destinations []Destination   `json:"destinations,omitempty"` // the kernel's order: newest first
 }
 
+// SIP is the persistence engine that keeps the datagrams of a call together.
+const SIP = "sip"
+
 // Masks that keep every client apart.
 const (
 	FullMask   uint32 = 0xffffffff // IPv4

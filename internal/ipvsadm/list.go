@@ -190,11 +190,14 @@ func (s *session) listConns(given optionSet) error {
 	numeric := given&numeric != 0
 	return s.director.Conns(func(c ipvs.Conn) error {
 		seconds := int(c.Expires.Seconds())
+		server := s.names.endpoint(c.RIP, c.Protocol, numeric)
+		if given&persistentConn != 0 && c.EngineData != "" {
+			server = fmt.Sprintf("%-16s %-18s %s", server, c.Engine, c.EngineData)
+		}
 		_, err := fmt.Fprintf(s.out, "%-3s %02d:%02d  %-11s %-18s %-18s %s\n",
 			c.Protocol, seconds/60, seconds%60, c.State,
 			s.names.endpoint(c.CIP, c.Protocol, numeric),
-			s.names.endpoint(c.VIP, c.Protocol, numeric),
-			s.names.endpoint(c.RIP, c.Protocol, numeric))
+			s.names.endpoint(c.VIP, c.Protocol, numeric), server)
 		return err
 	})
 }
