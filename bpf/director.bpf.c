@@ -16,6 +16,7 @@
 #include "sip.h"
 #include "sched.h"
 #include "forward.h"
+#include "fragment.h"
 #include "related.h"
 #include "handover.h"
 
@@ -118,6 +119,8 @@ static __always_inline enum verdict send_once(struct xdp_md *ctx, struct packet 
 	account_once(choice->dest);
 	count_conn(choice->dest);
 	count_in(choice->dest, pkt->length);
+	if (unlikely(pkt->fragmented))
+		follow_once(pkt, choice->dest);
 	return forward_request(ctx, pkt, choice->flags, choice->dest, dest,
 			       find_interface(ctx->ingress_ifindex));
 }
@@ -281,6 +284,13 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	pkt->hands_over = !!(from->flags & INTERFACE_HANDS_OVER);
 	if (is_martian(pkt))
 		return VERDICT_MARTIAN;
+	if (unlikely(pkt->fragmented)) {
+		verdict = assort(ctx, pkt);
+		if (verdict != VERDICT_COUNT)
+			return verdict;
+		if (pkt->fragment_offset)
+			return later(ctx, pkt, from);
+	}
 	verdict = parse_transport(pkt);
 	if (verdict != VERDICT_COUNT)
 		return verdict;

@@ -25,7 +25,9 @@ struct chain {
 	__u8 protocol; /* of what stands there; still an extension's if there are too many */
 	bool extended;
 	bool fragmented;
+	bool more;    /* fragments follow */
 	__u16 offset; /* of the fragment, in bytes */
+	__be32 id;    /* of its packet */
 };
 
 static __always_inline bool is_extension(__u8 protocol)
@@ -53,6 +55,8 @@ static __always_inline bool follow(struct xdp_md *ctx, struct chain *chain)
 	if (chain->protocol == IPPROTO_FRAGMENT) {
 		chain->fragmented = true;
 		chain->offset = bpf_ntohs(header->offset) & ~7;
+		chain->more = bpf_ntohs(header->offset) & 1;
+		chain->id = header->id;
 		chain->place += sizeof(*header);
 	} else {
 		chain->place += (header->reserved + 1) * 8; /* there: the header's length */

@@ -51,12 +51,18 @@ static __always_inline enum verdict check_limits(const struct packet *pkt, const
 	return may_be_fragmented(pkt) ? VERDICT_NEEDS_FRAGMENTING : VERDICT_TOO_BIG;
 }
 
-/* forward_request sends a packet from the client on to the real server, by its connection's flags.
- */
-static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct packet *pkt,
-						    enum conn_flags flags, __u32 key,
-						    const struct dest *dest,
-						    const struct interface *from)
+/* Whether a packet has its transport header: later fragments have none. */
+enum part {
+	PART_HEADED,
+	PART_LATER,
+};
+
+/* forward_part sends a packet or a fragment from the client on to the real server, by its
+ * connection's flags. */
+static __always_inline enum verdict forward_part(struct xdp_md *ctx, struct packet *pkt,
+						 enum part part, enum conn_flags flags, __u32 key,
+						 const struct dest *dest,
+						 const struct interface *from)
 {
 	enum forwarding forwarding = flags & CONN_FORWARDING;
 	__u32 overhead = forwarding == FORWARDING_TUNNEL ? tunnel_overhead(dest) : 0;
@@ -75,13 +81,24 @@ static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct p
 	pkt->next = dest->next;
 	switch (forwarding) {
 	case FORWARDING_MASQ:
-		masquerade(ctx, pkt, dest, real_port(flags, dest, pkt->flow.port.dest));
+		if (part == PART_LATER)
+			replace_destination(pkt, &dest->rip);
+		else
+			masquerade(ctx, pkt, dest, real_port(flags, dest, pkt->flow.port.dest));
 		return VERDICT_MASQ_IN;
 	case FORWARDING_TUNNEL:
 		return encapsulate(ctx, pkt, dest, key) ? VERDICT_TUNNEL : VERDICT_NO_ROOM;
 	default:
 		return VERDICT_ROUTE;
 	}
+}
+
+static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct packet *pkt,
+						    enum conn_flags flags, __u32 key,
+						    const struct dest *dest,
+						    const struct interface *from)
+{
+	return forward_part(ctx, pkt, PART_HEADED, flags, key, dest, from);
 }
 
 /*
@@ -128,9 +145,10 @@ static __always_inline int set_client_hop(struct xdp_md *ctx, struct packet *pkt
 	return 1;
 }
 
-/* forward_reply sends a NAT real server's packet back to the client, from the VIP. */
-static __always_inline enum verdict forward_reply(struct xdp_md *ctx, struct packet *pkt,
-						  struct conn *conn, const struct interface *from)
+/* return_part sends a NAT real server's packet or fragment back to the client, from the VIP. */
+static __always_inline enum verdict return_part(struct xdp_md *ctx, struct packet *pkt,
+						enum part part, struct conn *conn,
+						const struct interface *from)
 {
 	if (!set_client_hop(ctx, pkt, conn))
 		return VERDICT_NO_PORT;
@@ -142,8 +160,17 @@ static __always_inline enum verdict forward_reply(struct xdp_md *ctx, struct pac
 	if (unlikely(pkt->length > pkt->mtu) && !is_merged(pkt, from))
 		return may_be_fragmented(pkt) ? VERDICT_NEEDS_FRAGMENTING : VERDICT_TOO_BIG;
 	lessen_hop_limit(pkt);
-	unmasquerade(ctx, pkt, conn);
+	if (part == PART_LATER)
+		replace_source(pkt, &conn->vip);
+	else
+		unmasquerade(ctx, pkt, conn);
 	return VERDICT_MASQ_OUT;
+}
+
+static __always_inline enum verdict forward_reply(struct xdp_md *ctx, struct packet *pkt,
+						  struct conn *conn, const struct interface *from)
+{
+	return return_part(ctx, pkt, PART_HEADED, conn, from);
 }
 
 #endif

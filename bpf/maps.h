@@ -164,6 +164,14 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
+/* First fragments. The oldest gives way. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, VERDICT_COUNT);
@@ -204,6 +212,23 @@ static __always_inline void count_in(__u32 dest, __u32 bytes)
 		stats->in_pkts++;
 		stats->in_bytes += bytes;
 	}
+}
+
+/* A packet counts once, with its first fragment. */
+static __always_inline void count_rest_in(__u32 dest, __u32 bytes)
+{
+	struct stats *stats = bpf_map_lookup_elem(&dest_stats, &dest);
+
+	if (stats)
+		stats->in_bytes += bytes;
+}
+
+static __always_inline void count_rest_out(__u32 dest, __u32 bytes)
+{
+	struct stats *stats = bpf_map_lookup_elem(&dest_stats, &dest);
+
+	if (stats)
+		stats->out_bytes += bytes;
 }
 
 static __always_inline void count_out(__u32 dest, __u32 bytes)

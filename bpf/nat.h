@@ -67,9 +67,23 @@ static __always_inline void update_checksum(struct xdp_md *ctx, struct packet *p
 		*pkt->check = csum_apply(*pkt->check, change);
 	else if (likely(*pkt->check))
 		*pkt->check = apply_udp(*pkt->check, change);
-	else /* kernel: udp_dnat_handler() makes one, a checksum of 0 does not stay */
+	else if (!pkt->fragmented) /* kernel: udp_dnat_handler() makes one, a checksum of 0 does not
+				      stay */
 		*pkt->check = udp_checksum(ctx, src, dst, sizeof(struct ethhdr) + header,
 					   pkt->length - header);
+}
+
+/* They return what checksums over the address gain. */
+static __always_inline __u64 replace_destination(struct packet *pkt, const union addr *to)
+{
+	return pkt->ipv6 ? replace_ipv6(&pkt->ip6->daddr, to)
+			 : replace_ipv4(pkt->ip, &pkt->ip->daddr, to);
+}
+
+static __always_inline __u64 replace_source(struct packet *pkt, const union addr *to)
+{
+	return pkt->ipv6 ? replace_ipv6(&pkt->ip6->saddr, to)
+			 : replace_ipv4(pkt->ip, &pkt->ip->saddr, to);
 }
 
 /* masquerade sends a request to the real server. */
@@ -78,8 +92,7 @@ static __always_inline void masquerade(struct xdp_md *ctx, struct packet *pkt,
 {
 	const struct flow *flow = &pkt->flow;
 	struct ports *ports = pkt->l4;
-	__u64 change = pkt->ipv6 ? replace_ipv6(&pkt->ip6->daddr, &dest->rip)
-				 : replace_ipv4(pkt->ip, &pkt->ip->daddr, &dest->rip);
+	__u64 change = replace_destination(pkt, &dest->rip);
 
 	ports->dest = port;
 	update_checksum(ctx, pkt, &flow->src, &dest->rip, change, flow->port.dest, port);
@@ -91,8 +104,7 @@ static __always_inline void unmasquerade(struct xdp_md *ctx, struct packet *pkt,
 {
 	const struct flow *flow = &pkt->flow;
 	struct ports *ports = pkt->l4;
-	__u64 change = pkt->ipv6 ? replace_ipv6(&pkt->ip6->saddr, &conn->vip)
-				 : replace_ipv4(pkt->ip, &pkt->ip->saddr, &conn->vip);
+	__u64 change = replace_source(pkt, &conn->vip);
 
 	ports->source = conn->vport;
 	update_checksum(ctx, pkt, &conn->vip, &flow->dst, change, flow->port.source, conn->vport);

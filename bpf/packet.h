@@ -107,6 +107,8 @@ struct packet {
 	__u8 syn;	 /* TCP's flag */
 	__u8 event;	 /* enum event, of TCP */
 	__u8 fragmented;
+	__u16 fragment_offset; /* in bytes */
+	__be32 fragment_id;
 };
 
 /* roll throws dice. Fixed ones show a sequence that begins with what was given. */
@@ -292,8 +294,6 @@ static __always_inline enum verdict parse_transport(struct packet *pkt)
 	__u32 size = pkt->length - header_length(pkt);
 	int whole;
 
-	if (pkt->fragmented)
-		return VERDICT_FRAGMENT;
 	whole = pkt->flow.proto == IPPROTO_TCP ? parse_tcp(pkt, size) : parse_udp(pkt, size);
 	return whole ? VERDICT_COUNT : VERDICT_MALFORMED;
 }

@@ -72,7 +72,7 @@ enum verdict {
 	VERDICT_OTHER_HOST,	/* not addressed to this interface */
 	VERDICT_MALFORMED,	/* headers that lie or are cut off */
 	VERDICT_MARTIAN,	/* a source that no client can have */
-	VERDICT_FRAGMENT,	/* a fragment, its ports may be elsewhere */
+	VERDICT_FRAGMENT,	/* a fragment, its ports are elsewhere */
 	VERDICT_NO_CONNECTION,	/* mid-stream, but no connection: the kernel answers RST */
 	VERDICT_UNRELATED,	/* an ICMP error about no connection of ours */
 	VERDICT_LOCAL,		/* the destination is the director itself */
@@ -98,11 +98,32 @@ enum verdict {
 	VERDICT_BAD_CHECKSUM,	   /* an ICMP error that NAT would have to change */
 	VERDICT_ERROR_EXPIRED,	   /* an ICMP error with TTL 1 */
 	VERDICT_NEEDS_FRAGMENTING, /* too big, may be fragmented, we do not */
-	VERDICT_MERGED,	 /* merged by offload above the MTU, generic XDP cannot redirect it */
-	VERDICT_NO_ROOM, /* the driver left no headroom for a header */
-	VERDICT_DEFENCE, /* drop_packet: not every new connection is taken */
+	VERDICT_MERGED,	      /* merged by offload above the MTU, generic XDP cannot redirect it */
+	VERDICT_NO_ROOM,      /* the driver left no headroom for a header */
+	VERDICT_DEFENCE,      /* drop_packet: not every new connection is taken */
+	VERDICT_BAD_FRAGMENT, /* tiny, or over what came before: only an attacker makes such */
 	VERDICT_COUNT,
 };
+
+/* Whose fragments belong together (RFC 791, section 3.2; RFC 8200, section 4.5). */
+struct fragment_key {
+	union addr src;
+	union addr dst;
+	__be32 id;
+	__u8 proto;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct fragment_key) == 40, "fragment_key has holes");
+
+/* What a first fragment leaves for those after it. */
+struct fragment {
+	__be16 source; /* ports */
+	__be16 dest;
+	__u32 expires; /* in ticks */
+	__u32 once;    /* the destination of one packet that left no connection, or DEST_NONE */
+	__u32 end;     /* of the first, in bytes */
+};
+_Static_assert(sizeof(struct fragment) == 16, "fragment has holes");
 
 /* Of a firewall mark's service: the mark, and the family's unspecified address. */
 struct service_key {
@@ -485,6 +506,7 @@ struct director_settings {
 	__u32 lblcr_expiration;	 /* of a destination in a set, in ticks */
 	__u32 postponement;	 /* of a template's end while it controls connections, in ticks */
 	__u32 mark_rules;	 /* how many there are */
+	__u32 fragment_life;	 /* how long a first fragment is remembered, in ticks */
 	__u16 epoch;		 /* bumped by any route or neighbour change, never 0 */
 	__u16 unprivileged_port; /* the first, in the machine's order */
 	enum wildcards wildcards;

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/lvsx/lvsx/internal/ipvs"
@@ -27,6 +28,10 @@ type Config struct {
 
 	program string // in the object; empty: the one to attach
 }
+
+// fragmentLife is how long a first fragment is remembered, which is many times what
+// the others need on their way, and short beside what an id needs to come again.
+const fragmentLife = 5 * time.Second
 
 // DefaultConnections take 72 MiB.
 const DefaultConnections = 1 << 20
@@ -153,6 +158,7 @@ func (d *Dataplane) load() error {
 	d.settings.Epoch = 1
 	d.vips.words, d.rips.words = d.settings.Vips[:], d.settings.Rips[:]
 	d.writeTimeouts()
+	d.settings.FragmentLife = d.clock.ticks(fragmentLife)
 	if err := d.adoptSettings(); err != nil {
 		return err
 	}

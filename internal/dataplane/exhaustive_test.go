@@ -111,18 +111,28 @@ func TestEveryHeaderLength(t *testing.T) {
 	})
 }
 
-// Every flag, fragment bit and offset of the IP header: fragments are the
-// kernel's.
+// Every flag, fragment bit and offset of the IP header: fragments without a first
+// one are the kernel's, like those of ICMP errors.
 func TestEveryFragment(t *testing.T) {
 	eachKind(t, func(b *bench, ip []byte) string {
+		const more, icmp, segments = 13, 1, 6
 		for bit := range 16 {
 			f := frame(clientMAC, with(ip, func(ip []byte) { binary.BigEndian.PutUint16(ip[6:], 1<<bit) }))
 			o := b.sendFrame(f)
 			if wrong := b.checkShort(f, o); wrong != "" {
 				return fmt.Sprintf("bit %d: %s (%s)", bit, wrong, o.verdict)
 			}
-			if fragment := bit < 14; fragment != (o.verdict == "fragment") {
-				return fmt.Sprintf("bit %d: %s", bit, o.verdict)
+			want := ""
+			switch proto := ip[9]; {
+			case bit < 2 && proto == segments: // over the header
+				want = "bad-fragment"
+			case bit == more && proto != icmp && len(ip)%8 != 20%8: // ends between units
+				want = "bad-fragment"
+			case bit < more, bit == more && proto == icmp:
+				want = "fragment"
+			}
+			if isOne := o.verdict == "fragment" || o.verdict == "bad-fragment"; isOne != (want != "") || isOne && o.verdict != want {
+				return fmt.Sprintf("bit %d: %s, want %s", bit, o.verdict, want)
 			}
 		}
 		return ""

@@ -170,7 +170,7 @@ func checkSent(in []byte, o outcome) string {
 	made := false // a new packet, not the old one changed
 	switch o.verdict {
 	case "masq-in":
-		if outSrc != src || !isServer(outDst) || binary.BigEndian.Uint16(out[int(out[0]&15)*4+2:]) != 8080 {
+		if outSrc != src || !isServer(outDst) || !isLaterFragment(in) && binary.BigEndian.Uint16(out[int(out[0]&15)*4+2:]) != 8080 {
 			return "not for a real server"
 		}
 	case "masq-out":
@@ -225,6 +225,12 @@ func checkChanged(in, out []byte) string {
 	if checksum(in[:header]) == 0 && checksum(out[:header]) != 0 {
 		return "IP checksum broken"
 	}
+	if isLaterFragment(in) {
+		if !bytes.Equal(in[header:end], out[header:end]) {
+			return "fragment changed behind its header"
+		}
+		return ""
+	}
 	if udp := in[9] == 17 && in[header+6] == 0 && in[header+7] == 0; !udp && broken(in[:end]) == "" && broken(out[:end]) != "" {
 		return broken(out[:end]) + " broken"
 	}
@@ -244,6 +250,8 @@ func checkChanged(in, out []byte) string {
 	}
 	return ""
 }
+
+func isLaterFragment(ip []byte) bool { return binary.BigEndian.Uint16(ip[6:])&0x1fff != 0 }
 
 func address(at []byte) netip.Addr { return netip.AddrFrom4([4]byte(at)) }
 

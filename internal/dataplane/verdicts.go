@@ -38,6 +38,7 @@ var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_MERGED:            "merged",
 	directorVerdictVERDICT_NO_ROOM:           "no-room",
 	directorVerdictVERDICT_DEFENCE:           "defence",
+	directorVerdictVERDICT_BAD_FRAGMENT:      "bad-fragment",
 }
 
 // Fate is what happens to packets of a verdict.

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Fragments. Only the first has ports: it is balanced like a whole packet and
+ * remembered for a while, and those that come after it follow it. One that comes
+ * before its first is left to the kernel, since nobody knows whose it is.
+ */
+#ifndef LVSX_FRAGMENT_H
+#define LVSX_FRAGMENT_H
+
+#include "conn.h"
+#include "extension.h"
+#include "forward.h"
+#include "maps.h"
+#include "packet.h"
+#include "service.h"
+#include "types.h"
+
+/* Bytes of its packet that a fragment has. */
+static __always_inline __u32 fragment_size(const struct packet *pkt)
+{
+	return pkt->length - header_length(pkt);
+}
+
+/* read_fragment reads where in which packet a fragment is, and tells whether more follow. */
+static __always_inline int read_fragment(struct xdp_md *ctx, struct packet *pkt)
+{
+	struct chain chain = { .place = sizeof(struct ethhdr) + sizeof(struct ipv6hdr) };
+
+	if (!pkt->ipv6) {
+		pkt->fragment_id = pkt->ip->id;
+		pkt->fragment_offset = (bpf_ntohs(pkt->ip->frag_off) & IP_OFFSET) * 8;
+		return !!(pkt->ip->frag_off & bpf_htons(IP_MF));
+	}
+	chain.protocol = pkt->ip6->nexthdr;
+	follow_all(ctx, &chain);
+	pkt->fragment_id = chain.id;
+	pkt->fragment_offset = chain.offset;
+	return chain.more;
+}
+
+/*
+ * RFC 1858, RFC 8200 section 4.5: a header that is cut, or overwritten later; an
+ * end between two units; more than a packet can be.
+ */
+static __always_inline int is_bad(const struct packet *pkt, int more)
+{
+	__u32 header =
+		pkt->flow.proto == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+	__u32 size = fragment_size(pkt), offset = pkt->fragment_offset;
+
+	if (!size || (more && size % 8) || offset + size > 0xffff)
+		return 1;
+	return offset ? offset < header : size < header;
+}
+
+static __always_inline struct fragment_key fragment_key(const struct packet *pkt)
+{
+	return (struct fragment_key){
+		.src = pkt->flow.src,
+		.dst = pkt->flow.dst,
+		.id = pkt->fragment_id,
+		.proto = pkt->flow.proto,
+	};
+}
+
+/* note_first lets later fragments follow the first, which is balanced now. */
+static __always_inline enum verdict note_first(struct packet *pkt)
+{
+	struct fragment_key key = fragment_key(pkt);
+	const struct ports *ports = pkt->l4;
+	struct fragment first = {
+		.expires = pkt->moment.now + settings.fragment_life,
+		.once = DEST_NONE,
+		.end = fragment_size(pkt),
+	};
+
+	if ((void *)(ports + 1) > pkt->end)
+		return VERDICT_MALFORMED;
+	first.source = ports->source;
+	first.dest = ports->dest;
+	/* Full of first fragments of this very moment it forgets some: not this packet's fault. */
+	bpf_map_update_elem(&fragments, &key, &first, BPF_ANY);
+	return VERDICT_COUNT;
+}
+
+/* follow_once lets the later fragments of a packet without a connection go where it goes. */
+static __noinline void follow_once(const struct packet *pkt, __u32 dest)
+{
+	struct fragment_key key = fragment_key(pkt);
+	struct fragment *first = bpf_map_lookup_elem(&fragments, &key);
+
+	if (first)
+		first->once = dest;
+}
+
+/* RFC 1122, section 3.2.2: only a first fragment is answered. */
+static __always_inline enum verdict in_silence(enum verdict verdict)
+{
+	if (verdict == VERDICT_TOO_BIG)
+		return VERDICT_NEEDS_FRAGMENTING;
+	return is_answered(verdict) ? VERDICT_FRAGMENT : verdict;
+}
+
+static __always_inline enum verdict request_later(struct xdp_md *ctx, struct packet *pkt,
+						  enum conn_flags flags, __u32 key, __u32 size,
+						  const struct interface *from)
+{
+	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+
+	if (!dest || !(dest->flags & DEST_AVAILABLE))
+		return VERDICT_DESTINATION_GONE;
+	count_rest_in(key, size);
+	return in_silence(forward_part(ctx, pkt, PART_LATER, flags, key, dest, from));
+}
+
+static __always_inline enum verdict reply_later(struct xdp_md *ctx, struct packet *pkt,
+						const struct found *found, __u32 size,
+						const struct interface *from)
+{
+	if (hop_limit(pkt) <= 1)
+		return VERDICT_REPLY_EXPIRED;
+	count_rest_out(found->dest, size);
+	return in_silence(return_part(ctx, pkt, PART_LATER, found->conn, from));
+}
+
+/* later sends a fragment the way of its first. */
+static __noinline enum verdict later(struct xdp_md *ctx, struct packet *pkt,
+				     const struct interface *from)
+{
+	__u32 size = fragment_size(pkt);
+	struct fragment_key key = fragment_key(pkt);
+	struct fragment *first = bpf_map_lookup_elem(&fragments, &key);
+	struct found found = {};
+	struct dest *dest;
+	__u32 once;
+
+	if (!first || (__s32)(first->expires - pkt->moment.now) <= 0)
+		return VERDICT_FRAGMENT;
+	if (pkt->fragment_offset <
+	    first->end) { /* over the first: none of the others may be right */
+		bpf_map_delete_elem(&fragments, &key);
+		return VERDICT_BAD_FRAGMENT;
+	}
+	pkt->flow.port.source = first->source;
+	pkt->flow.port.dest = first->dest;
+	once = first->once;
+	if (once != DEST_NONE) {
+		dest = bpf_map_lookup_elem(&dests, &once);
+		return dest ? request_later(ctx, pkt, (enum conn_flags)dest->forwarding, once, size,
+					    from)
+			    : VERDICT_DESTINATION_GONE;
+	}
+	if (may_be_rip(&pkt->flow.src) && find_anywhere(&pkt->flow, REPLY, pkt->moment.now, &found))
+		return reply_later(ctx, pkt, &found, size, from);
+	if (find_anywhere(&pkt->flow, REQUEST, pkt->moment.now, &found))
+		return request_later(ctx, pkt, found.conn->flags, found.dest, size, from);
+	return VERDICT_FRAGMENT;
+}
+
+/*
+ * assort reads a fragment's place. VERDICT_COUNT: it goes on, a first one as a
+ * whole packet does, one with an offset by later().
+ */
+static __noinline enum verdict assort(struct xdp_md *ctx, struct packet *pkt)
+{
+	int more = read_fragment(ctx, pkt);
+
+	if (!pkt->fragment_offset && !more) { /* RFC 6946: a packet in one piece */
+		pkt->fragmented = 0;
+		return VERDICT_COUNT;
+	}
+	if (is_bad(pkt, more))
+		return VERDICT_BAD_FRAGMENT;
+	return pkt->fragment_offset ? VERDICT_COUNT : note_first(pkt);
+}
+
+#endif
