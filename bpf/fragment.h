@@ -117,9 +117,13 @@ static __always_inline enum verdict reply_later(struct xdp_md *ctx, struct packe
 						const struct found *found, __u32 size,
 						const struct interface *from)
 {
+	__u32 key = found->dest;
+	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+
 	if (hop_limit(pkt) <= 1)
 		return VERDICT_REPLY_EXPIRED;
-	count_rest_out(found->dest, size);
+	if (dest && dest->flags & DEST_AVAILABLE)
+		count_rest_out(key, size);
 	return in_silence(return_part(ctx, pkt, PART_LATER, found->conn, from));
 }
 

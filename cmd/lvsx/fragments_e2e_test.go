@@ -38,13 +38,6 @@ func TestFragmentedDatagrams(t *testing.T) {
 	}
 }
 
-func configure(t *testing.T, c *lab.Cluster, args ...string) {
-	t.Helper()
-	if _, err := c.Lvsx("director", append([]string{"ipvsadm"}, args...)...); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // echo sends back what comes to an address of a node.
 func echo(t *testing.T, c *lab.Cluster, node, address string) {
 	t.Helper()

@@ -159,10 +159,10 @@ type directorDirectorSettings struct {
 	LblcrExpiration  uint32
 	Postponement     uint32
 	MarkRules        uint32
+	FragmentLife     uint32
 	Epoch            uint16
 	UnprivilegedPort uint16
 	Wildcards        uint32
-	_                [4]byte
 }
 
 type directorEngine uint8
@@ -192,6 +192,24 @@ const (
 	directorForwardingFORWARDING_TUNNEL directorForwarding = 2
 	directorForwardingFORWARDING_ROUTE  directorForwarding = 3
 )
+
+type directorFragment struct {
+	_       structs.HostLayout
+	Source  uint16
+	Dest    uint16
+	Expires uint32
+	Once    uint32
+	End     uint32
+}
+
+type directorFragmentKey struct {
+	_     structs.HostLayout
+	Src   directorAddr
+	Dst   directorAddr
+	Id    uint32
+	Proto uint8
+	Pad   [3]uint8
+}
 
 type directorHandoverWork uint8
 
@@ -473,7 +491,8 @@ const (
 	directorVerdictVERDICT_MERGED            directorVerdict = 28
 	directorVerdictVERDICT_NO_ROOM           directorVerdict = 29
 	directorVerdictVERDICT_DEFENCE           directorVerdict = 30
-	directorVerdictVERDICT_COUNT             directorVerdict = 31
+	directorVerdictVERDICT_BAD_FRAGMENT      directorVerdict = 31
+	directorVerdictVERDICT_COUNT             directorVerdict = 32
 )
 
 type directorWildcards uint32
@@ -494,6 +513,7 @@ const (
 	directorMapDestLoads      = "dest_loads"
 	directorMapDestStats      = "dest_stats"
 	directorMapDests          = "dests"
+	directorMapFragments      = "fragments"
 	directorMapLists          = "lists"
 	directorMapMarkLists      = "mark_lists"
 	directorMapMarkRules      = "mark_rules"
@@ -581,6 +601,7 @@ type directorMapSpecs struct {
 	DestLoads      *ebpf.MapSpec `ebpf:"dest_loads"`
 	DestStats      *ebpf.MapSpec `ebpf:"dest_stats"`
 	Dests          *ebpf.MapSpec `ebpf:"dests"`
+	Fragments      *ebpf.MapSpec `ebpf:"fragments"`
 	Lists          *ebpf.MapSpec `ebpf:"lists"`
 	MarkLists      *ebpf.MapSpec `ebpf:"mark_lists"`
 	MarkRules      *ebpf.MapSpec `ebpf:"mark_rules"`
@@ -638,6 +659,7 @@ type directorMaps struct {
 	DestLoads      *ebpf.Map `ebpf:"dest_loads"`
 	DestStats      *ebpf.Map `ebpf:"dest_stats"`
 	Dests          *ebpf.Map `ebpf:"dests"`
+	Fragments      *ebpf.Map `ebpf:"fragments"`
 	Lists          *ebpf.Map `ebpf:"lists"`
 	MarkLists      *ebpf.Map `ebpf:"mark_lists"`
 	MarkRules      *ebpf.Map `ebpf:"mark_rules"`
@@ -665,6 +687,7 @@ func (m *directorMaps) Close() error {
 		m.DestLoads,
 		m.DestStats,
 		m.Dests,
+		m.Fragments,
 		m.Lists,
 		m.MarkLists,
 		m.MarkRules,

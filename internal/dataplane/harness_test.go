@@ -147,6 +147,12 @@ func (d *Dataplane) reset(t *testing.T) {
 	}
 	clear(d.markRules.at)
 	clear(d.markSteps.at)
+	var key directorFragmentKey
+	for d.maps.Fragments.NextKey(nil, &key) == nil {
+		if err := d.maps.Fragments.Delete(key); err != nil {
+			t.Fatal(err)
+		}
+	}
 	clear(d.services.at)
 	clear(d.lists.at)
 	clear(d.slots.at)

@@ -44,6 +44,7 @@ type Director struct {
 	services []*service // in the order of their creation
 	trash    []*dest
 	conns    conns
+	firsts   map[fragmentKey]*first
 	timeouts [states]time.Duration
 	packet   packet // the one being looked at
 	out      []byte // the frame that leaves
@@ -55,6 +56,7 @@ func New(mac MAC, clock Clock) *Director {
 		Clock: clock, MAC: mac,
 		ways:        make(map[netip.Addr]Way),
 		TakenForVIP: nobody, TakenForRIP: nobody,
+		firsts:   make(map[fragmentKey]*first),
 		conns:    conns{in: make(map[flow]*conn), out: make(map[flow][]*conn)},
 		timeouts: stateTimeouts,
 	}

@@ -29,6 +29,7 @@ type packet struct {
 	ip       []byte // from its header to the end that it tells
 	header   int    // of IP, in bytes, with all extension headers
 	fragment bool   // there is more of it elsewhere
+	piece    piece
 	proto    ipvs.Protocol
 	src, dst netip.AddrPort
 }
@@ -91,7 +92,8 @@ func (p *packet) parseIPv4(b []byte) bool {
 		return false
 	}
 	p.ip, p.proto = b[:length], ipvs.Protocol(b[9])
-	p.fragment = binary.BigEndian.Uint16(b[6:])&0x3fff != 0
+	p.piece = pieceIPv4(p.ip)
+	p.fragment = p.piece.isPart()
 	return true
 }
 
@@ -104,7 +106,7 @@ func (p *packet) parseIPv6(b []byte) bool {
 	if !ok || length < c.end || length > len(b) {
 		return false
 	}
-	p.ip, p.header, p.proto, p.fragment = b[:length], c.end, c.proto, c.fragment
+	p.ip, p.header, p.proto, p.fragment, p.piece = b[:length], c.end, c.proto, c.fragment, c.piece
 	return true
 }
 
@@ -113,7 +115,7 @@ type chain struct {
 	end      int
 	proto    ipvs.Protocol
 	fragment bool
-	offset   uint16 // not 0: a later fragment, in which no headers follow
+	piece
 }
 
 // mostExtensions are followed.
@@ -131,7 +133,7 @@ func follow(b []byte) (c chain, ok bool) {
 		}
 		header := b[c.end:]
 		if c.proto == 44 {
-			c.fragment, c.offset = true, binary.BigEndian.Uint16(header[2:])&^7
+			c.fragment, c.piece = true, pieceIPv6(header)
 			c.end += 8
 		} else {
 			c.end += (int(header[1]) + 1) * 8
@@ -149,14 +151,8 @@ func isExtension(proto ipvs.Protocol) bool {
 // parseTransport reads the ports of TCP (RFC 9293) and UDP (RFC 768), which only
 // a packet's first fragment has.
 func (p *packet) parseTransport() Verdict {
-	if p.fragment {
-		return Fragment
-	}
-	l4, size := p.payload(), 8
-	if p.proto == ipvs.TCP {
-		size = 20
-	}
-	if len(l4) < size {
+	l4 := p.payload()
+	if len(l4) < p.transportSize() {
 		return Malformed
 	}
 	p.src = netip.AddrPortFrom(p.src.Addr(), binary.BigEndian.Uint16(l4))

@@ -31,6 +31,11 @@ func (d *Director) Receive(frame []byte) Outcome {
 	case p.isMartian():
 		return Outcome{Verdict: Martian}
 	}
+	if p.fragment {
+		if o, done := d.receiveFragment(p); done {
+			return o
+		}
+	}
 	if v := p.parseTransport(); v != "" {
 		return Outcome{Verdict: v}
 	}
@@ -73,6 +78,9 @@ func (d *Director) request(p *packet) Outcome {
 	d.step(c, p, false)
 	o := d.forward(c, p)
 	if c.onePacket {
+		if isFragment(p.ip) {
+			d.firsts[p.fragmentKey()].once = c.dest
+		}
 		d.end(c)
 		return o
 	}
@@ -154,13 +162,18 @@ func (d *Director) forward(c *conn, p *packet) Outcome {
 // mtu is what a packet to the connection's server may have.
 func (d *Director) mtu(c *conn) int {
 	mtu := d.wayMTU(c.dest)
-	switch {
-	case c.method != ipvs.Tunnel:
-		return mtu
-	case c.server.Addr().Is6():
-		return mtu - 40
+	if c.method == ipvs.Tunnel {
+		mtu -= outerSize(c.server.Addr())
 	}
-	return mtu - 20
+	return mtu
+}
+
+// outerSize is what a server's tunnel adds to a packet.
+func outerSize(server netip.Addr) int {
+	if server.Is6() {
+		return 40
+	}
+	return 20
 }
 
 func (d *Director) wayMTU(dest *dest) int {

@@ -76,6 +76,9 @@ func setEndpoint(ip []byte, header int, proto ipvs.Protocol, e end, to netip.Add
 	e.setAddress(ip, to.Addr())
 	if proto == ipvs.UDP && check[0] == 0 && check[1] == 0 {
 		copy(l4[e.port:], port)
+		if isFragment(ip) { // the rest of what it would be over is elsewhere
+			return
+		}
 		setUDPChecksum(ip, l4)
 		return
 	}

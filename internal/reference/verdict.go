@@ -32,6 +32,7 @@ const (
 	BadChecksum      Verdict = "bad-checksum"
 	ErrorExpired     Verdict = "error-expired"
 	NeedsFragmenting Verdict = "needs-fragmenting"
+	BadFragment      Verdict = "bad-fragment"
 )
 
 // Outcome is what became of a packet.
