@@ -150,6 +150,7 @@ func (p *pair) passBoth(ticks uint32) {
 	p.model.Pass(ticks)
 	p.wall = p.wall.Add(p.clock.duration(ticks))
 	p.ageAll()
+	p.ageAll() // templates, once their connections are gone
 	p.reapBoth()
 }
 

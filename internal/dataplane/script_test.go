@@ -87,7 +87,7 @@ func (p *pair) runIPVSADM(director ipvsadm.Director, line string) string {
 
 // compare compares what ipvsadm lists of both, and connections to the tick.
 func (p *pair) compare() string {
-	for _, list := range []string{"ipvsadm -L -n", "ipvsadm -L -n --stats --exact", "ipvsadm -L -n -c"} {
+	for _, list := range []string{"ipvsadm -L -n", "ipvsadm -L -n --stats --exact", "ipvsadm -L -n --persistent-conn", "ipvsadm -L -n -c"} {
 		want, got := p.runIPVSADM(modelDirector{p.model}, list), p.runIPVSADM(p, list)
 		if strings.HasSuffix(list, "-c") {
 			want, got = sortLines(want), sortLines(got)

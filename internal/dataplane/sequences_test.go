@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -141,6 +142,7 @@ type story struct {
 	p        *pair
 	lines    []string
 	services []string // as ipvsadm's options
+	servers  []string // with their services, the same
 	flows    []toldFlow
 	maker    maker // knows the family
 }
@@ -191,34 +193,38 @@ func pick[T any](s *story, from ...T) T {
 	return from[s.IntN(len(from))]
 }
 
+// step makes up the next one. A story begins with services and servers.
 func (s *story) step() string {
-	if len(s.services) == 0 {
+	switch {
+	case len(s.services) == 0:
 		return s.addService()
+	case len(s.servers) < 2+len(s.lines)/20:
+		return s.addDestination()
 	}
 	switch n := s.IntN(100); {
 	case n < 2:
 		return s.addService()
 	case n < 4:
 		return s.editService()
-	case n < 5:
+	case n == 4:
 		return s.deleteService()
-	case n < 16:
-		return s.destination("-a")
-	case n < 20:
-		return s.destination("-e")
-	case n < 23:
-		return fmt.Sprintf("ipvsadm -d %s -r %s", s.service(), s.server())
-	case n < 24:
+	case n < 9:
+		return s.addDestination()
+	case n < 12:
+		return s.editDestination()
+	case n < 14:
+		return s.deleteDestination()
+	case n == 14:
 		return s.rareCommand()
-	case n < 30:
+	case n < 22:
 		return "wait " + pick(s, "1s", "1s", "3s", "9s", "30s", "61s", "121s", "301s", "1000s")
-	case n < 31:
+	case n == 22:
 		return fmt.Sprintf("dice %d", s.Uint32())
-	case n < 33:
+	case n < 25:
 		return "compare"
-	case n < 36:
+	case n < 28:
 		return s.error()
-	case n < 56 && len(s.flows) > 0:
+	case n < 50 && len(s.flows) > 0:
 		return s.answer()
 	}
 	return s.request()
@@ -232,7 +238,20 @@ func (s *story) service() string {
 }
 
 func (s *story) vip() netip.AddrPort {
-	return s.maker.of(addrPort(10, 0, 0, pick[byte](s, 80, 80, 80, 81), pick[uint16](s, 80, 80, 443)))
+	return s.maker.of(addrPort(10, 0, 0, pick[byte](s, 80, 80, 80, 81), pick[uint16](s, 80, 80, 80, 443, 21, 0)))
+}
+
+// target is where a client's packet goes: mostly to a service.
+func (s *story) target() (proto string, vip netip.AddrPort) {
+	if s.IntN(20) == 0 {
+		return pick(s, "tcp", "udp"), s.maker.of(addrPort(10, 0, 0, pick[byte](s, 80, 81, 82), pick[uint16](s, 80, 81, 0, 65535)))
+	}
+	words := strings.Fields(pick(s, s.services...))
+	vip = netip.MustParseAddrPort(words[1])
+	if vip.Port() == 0 || vip.Port() == 21 && s.IntN(2) == 0 {
+		vip = netip.AddrPortFrom(vip.Addr(), pick[uint16](s, 80, 443, 20, 2000, 0))
+	}
+	return map[string]string{"-t": "tcp", "-u": "udp"}[words[0]], vip
 }
 
 func (s *story) client() netip.AddrPort {
@@ -242,7 +261,7 @@ func (s *story) client() netip.AddrPort {
 
 // server is one of few; wayTo says what is the matter with some.
 func (s *story) server() netip.AddrPort {
-	return s.maker.of(addrPort(192, 168, 1, pick[byte](s, 11, 11, 12, 12, 13, 14, 15, 16, 21, 22, 23, 24), pick[uint16](s, 80, 80, 80, 8080, 0)))
+	return s.maker.of(addrPort(192, 168, 1, pick[byte](s, 11, 11, 11, 12, 12, 12, 13, 13, 14, 15, 16, 21, 22, 23, 24), pick[uint16](s, 80, 80, 80, 8080, 0)))
 }
 
 func (s *story) addService() string {
@@ -257,7 +276,9 @@ func (s *story) editService() string {
 }
 
 func (s *story) deleteService() string {
-	return "ipvsadm -D " + s.service()
+	service := s.service()
+	s.services = slices.DeleteFunc(s.services, func(other string) bool { return other == service })
+	return "ipvsadm -D " + service
 }
 
 func (s *story) serviceOptions(service string) string {
@@ -269,19 +290,49 @@ func (s *story) serviceOptions(service string) string {
 	if service[1] == 'u' && s.IntN(3) == 0 {
 		options += " -o"
 	}
+	if strings.HasSuffix(service, ":0") || s.IntN(3) == 0 { // ipvsadm wants it for port 0
+		options += fmt.Sprintf(" -p %d", pick(s, 10, 60, 100, 360))
+		if s.IntN(3) == 0 {
+			options += " -M " + s.mask()
+		}
+	}
 	return options
 }
 
-func (s *story) destination(command string) string {
-	server, method := s.server(), pick(s, "-m", "-m", "-g", "-i")
+func (s *story) mask() string {
+	if s.maker.ipv6 {
+		return pick(s, "112", "96", "64", "127")
+	}
+	return pick(s, "255.255.255.0", "255.255.0.0", "255.255.255.254")
+}
+
+func (s *story) addDestination() string {
+	server, method := s.server(), s.method()
 	if s.IntN(12) == 0 { // of the other family, perhaps
 		server, method = maker{s.Rand, s.IntN(2) == 0}.of(addrPort(192, 168, 1, 17, 80)), "-i"
 	}
-	line := fmt.Sprintf("ipvsadm %s %s -r %s %s -w %d", command, s.service(), server, method, pick(s, 0, 1, 1, 1, 2, 3, 5, 10, 100))
+	destination := fmt.Sprintf("%s -r %s", s.service(), server)
+	s.servers = append(s.servers, destination)
+	return "ipvsadm -a " + destination + " " + method + s.destinationOptions()
+}
+
+func (s *story) editDestination() string {
+	return "ipvsadm -e " + pick(s, s.servers...) + " " + s.method() + s.destinationOptions()
+}
+
+// deleteDestination lets it be added again.
+func (s *story) deleteDestination() string {
+	return "ipvsadm -d " + pick(s, s.servers...)
+}
+
+func (s *story) method() string { return pick(s, "-m", "-m", "-g", "-i") }
+
+func (s *story) destinationOptions() string {
+	options := fmt.Sprintf(" -w %d", pick(s, 0, 1, 1, 1, 2, 3, 5, 10, 100))
 	if s.IntN(4) == 0 {
-		line += fmt.Sprintf(" -x %d -y %d", s.IntN(6), s.IntN(5))
+		options += fmt.Sprintf(" -x %d -y %d", 1+s.IntN(6), s.IntN(2))
 	}
-	return line
+	return options
 }
 
 func (s *story) rareCommand() string {
@@ -291,6 +342,7 @@ func (s *story) rareCommand() string {
 	case 1:
 		return "ipvsadm -Z " + s.service()
 	case 2:
+		s.services = nil
 		return "ipvsadm -C"
 	}
 	return fmt.Sprintf("ipvsadm --set %d %d %d", pick(s, 0, 10, 100, 900), pick(s, 0, 5, 120), pick(s, 0, 20, 300))
@@ -298,11 +350,7 @@ func (s *story) rareCommand() string {
 
 // request is a client's packet.
 func (s *story) request() string {
-	proto := pick(s, "tcp", "tcp", "tcp", "udp")
-	vip := s.vip()
-	if s.IntN(40) == 0 {
-		vip = s.maker.of(addrPort(10, 0, 0, pick[byte](s, 80, 82), pick[uint16](s, 81, 0, 65535)))
-	}
+	proto, vip := s.target()
 	return s.packet(proto, s.client(), vip)
 }
 

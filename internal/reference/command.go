@@ -176,7 +176,7 @@ func (s *service) status() ipvs.ServiceStatus {
 	for i, dest := range s.dests {
 		status.Destinations[i] = ipvs.DestinationStatus{
 			Destination: dest.Destination, Stats: dest.stats,
-			Active: dest.active, Inactive: dest.total - dest.active,
+			Active: dest.active, Inactive: dest.total - dest.active, Persistent: dest.persistent,
 		}
 	}
 	return status

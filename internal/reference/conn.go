@@ -27,6 +27,7 @@ type conn struct {
 	state     State
 	expires   uint64 // at which tick
 	mac       MAC    // who sent the first packet
+	template  *template
 }
 
 // conns finds connections by what the client sends, and those of NAT by what
@@ -74,19 +75,28 @@ func (cs *conns) remove(c *conn) {
 	cs.out[c.reply()] = rest
 }
 
+// choice is which server a new connection gets.
+type choice struct {
+	dest      *dest
+	port      uint16 // of the server
+	onePacket bool
+	template  *template
+}
+
 // begin makes a connection (ip_vs_conn_new).
-func (d *Director) begin(f flow, to *dest, mac MAC) *conn {
-	c := &conn{flow: f, server: to.RIP, dest: to, method: to.Forwarding, noOutput: to.Forwarding != ipvs.Masq, mac: mac}
-	if to.RIP.Port() == 0 {
-		c.server = netip.AddrPortFrom(to.RIP.Addr(), f.virtual.Port())
-	}
-	c.onePacket = f.proto == ipvs.UDP && to.service.Flags&ipvs.OnePacket != 0
-	to.bind()
+func (d *Director) begin(f flow, to choice, mac MAC) *conn {
+	c := &conn{flow: f, server: netip.AddrPortFrom(to.dest.RIP.Addr(), to.port), dest: to.dest, mac: mac}
+	c.method, c.noOutput = to.dest.Forwarding, to.dest.Forwarding != ipvs.Masq
+	c.onePacket = to.onePacket
+	to.dest.bind()
 	if !c.onePacket {
 		d.conns.add(c)
 	}
-	to.stats.Conns++
-	to.service.stats.Conns++
+	if to.template != nil {
+		d.control(c, to.template)
+	}
+	to.dest.stats.Conns++
+	to.dest.service.stats.Conns++
 	return c
 }
 
@@ -99,6 +109,9 @@ func (d *Director) end(c *conn) {
 		c.dest.active--
 	}
 	c.dest.unbind()
+	if c.template != nil {
+		c.template.controls--
+	}
 }
 
 // step makes a packet have its effect on the connection's state and time.
@@ -107,8 +120,14 @@ func (d *Director) step(c *conn, p *packet, reply bool) {
 	switch c.proto {
 	case ipvs.TCP:
 		to = tcpStates.next(c.state, c.column(reply), tcpEvent(p.flags()))
+		if to == Established && to != c.state {
+			c.assure()
+		}
 	case ipvs.UDP:
 		to = UDP
+		if reply {
+			c.assure()
+		}
 	}
 	if to.active() && !c.state.active() {
 		c.dest.active++
@@ -162,6 +181,11 @@ func (d *Director) Conns(yield func(ipvs.Conn) error) error {
 			State: c.state.String(), Expires: d.Duration(uint32(c.expires - d.now)),
 		})
 		if err != nil {
+			return err
+		}
+	}
+	for _, t := range d.templates {
+		if err := yield(t.list(d)); err != nil {
 			return err
 		}
 	}

@@ -39,15 +39,16 @@ type Director struct {
 	// does not count.
 	TakenForVIP, TakenForRIP func(netip.Addr) bool
 
-	now      uint64 // in ticks
-	ways     map[netip.Addr]Way
-	services []*service // in the order of their creation
-	trash    []*dest
-	conns    conns
-	firsts   map[fragmentKey]*first
-	timeouts [states]time.Duration
-	packet   packet // the one being looked at
-	out      []byte // the frame that leaves
+	now       uint64 // in ticks
+	ways      map[netip.Addr]Way
+	services  []*service // in the order of their creation
+	trash     []*dest
+	conns     conns
+	templates []*template
+	firsts    map[fragmentKey]*first
+	timeouts  [states]time.Duration
+	packet    packet // the one being looked at
+	out       []byte // the frame that leaves
 }
 
 // New returns a director without services.
@@ -81,9 +82,20 @@ func forgetMTU(dests []*dest, rip netip.Addr) {
 	}
 }
 
-// Pass lets time go by. Connections whose time is over end.
+// Pass lets time go by. Connections and templates whose time is over end, in
+// their order.
 func (d *Director) Pass(ticks uint32) {
-	d.now += uint64(ticks)
+	until := d.now + uint64(ticks)
+	for t := d.nextTemplate(until); t != nil; t = d.nextTemplate(until) {
+		d.now = t.expires
+		d.endConns()
+		d.expireTemplate(t)
+	}
+	d.now = until
+	d.endConns()
+}
+
+func (d *Director) endConns() {
 	for _, c := range d.conns.in {
 		if c.expires <= d.now {
 			d.end(c)

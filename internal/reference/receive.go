@@ -91,7 +91,7 @@ func (d *Director) request(p *packet) Outcome {
 // isReuse tells whether a client begins anew by the port of a connection that is
 // over (conn_reuse_mode 1).
 func isReuse(c *conn, p *packet) bool {
-	return p.proto == ipvs.TCP && p.flags()&flagSYN != 0 && (c.state == TimeWait || c.state == Close)
+	return p.proto == ipvs.TCP && p.flags()&flagSYN != 0 && (c.state == TimeWait || c.state == Close) && c.template == nil
 }
 
 // schedule gives a packet without a connection to a server. The connection that
@@ -101,31 +101,54 @@ func (d *Director) schedule(p *packet, over *conn) (*conn, Verdict) {
 	if over != nil {
 		d.end(over)
 	}
-	if to == nil {
+	if to.dest == nil {
 		return nil, v
 	}
 	return d.begin(flow{p.proto, p.src, p.dst}, to, p.from()), ""
 }
 
 // choose finds the service and a server of it (ip_vs_schedule).
-func (d *Director) choose(p *packet) (*dest, Verdict) {
+func (d *Director) choose(p *packet) (choice, Verdict) {
 	if !d.isVIP(p.dst.Addr()) {
-		return nil, NotOurs
+		return choice{}, NotOurs
 	}
 	if p.proto == ipvs.TCP && (p.flags()&flagRST != 0 || p.flags()&flagSYN == 0) {
-		return nil, NoConnection
+		return choice{}, NoConnection
 	}
-	s := d.find(ipvs.Key{Protocol: p.proto, VIP: p.dst})
-	if s == nil {
-		return nil, NotOurs
+	f := flow{p.proto, p.src, p.dst}
+	s := d.serves(f)
+	switch {
+	case s == nil:
+		return choice{}, NotOurs
+	case p.src.Port() == 20: // FTP's data is never scheduled
+		return choice{}, NoConnection
+	case s.Flags&ipvs.Persistent != 0:
+		return d.persist(s, f)
+	case p.dst.Port() != s.VIP.Port(): // all ports, but one server for each: no
+		return choice{}, s.leave(f)
 	}
-	if p.src.Port() == 20 { // FTP's data is never scheduled
-		return nil, NoConnection
+	to := s.scheduler.choose(d, s, f)
+	if to == nil {
+		return choice{}, s.leave(f)
 	}
-	if to := s.scheduler.choose(d, s, flow{p.proto, p.src, p.dst}); to != nil {
-		return to, ""
+	ch := choice{dest: to, port: to.RIP.Port(), onePacket: s.isOnePacket(f)}
+	if ch.port == 0 {
+		ch.port = p.dst.Port()
 	}
-	return nil, NoDestination
+	return ch, ""
+}
+
+// isOnePacket tells whether each packet is a connection of its own.
+func (s *service) isOnePacket(f flow) bool {
+	return f.proto == ipvs.UDP && s.Flags&ipvs.OnePacket != 0
+}
+
+// leave is what becomes of a packet that gets no server (ip_vs_leave).
+func (s *service) leave(f flow) Verdict {
+	if s.VIP.Port() == 21 && f.virtual.Port() != 21 {
+		return NotOurs // no data of FTP's
+	}
+	return NoDestination
 }
 
 func (d *Director) refuse(p *packet, v Verdict) Outcome {

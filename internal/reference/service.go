@@ -27,6 +27,7 @@ type dest struct {
 	wasMasq    bool // has been a NAT destination: its packets may be replies
 	active     uint32
 	total      uint32 // connections, active and inactive
+	persistent uint32 // templates
 	stats      ipvs.Stats
 	learnedMTU int    // of the way, from ICMP errors; 0: none
 	idle       bool   // in the trash: seen without connections
@@ -40,6 +41,23 @@ func (d *Director) find(k ipvs.Key) *service {
 		}
 	}
 	return nil
+}
+
+// serves finds the service of a packet (ip_vs_service_find): one of its port, FTP's
+// for what may be its data, one for all ports.
+func (d *Director) serves(f flow) *service {
+	port := f.virtual.Port()
+	at := func(port uint16) *service {
+		return d.find(ipvs.Key{Protocol: f.proto, VIP: netip.AddrPortFrom(f.virtual.Addr(), port)})
+	}
+	s := at(port)
+	if s == nil && f.proto == ipvs.TCP && (port == 20 || port >= 1024) {
+		s = at(21)
+	}
+	if s == nil {
+		s = at(0)
+	}
+	return s
 }
 
 func (s *service) find(rip netip.AddrPort) *dest {
@@ -135,7 +153,7 @@ const trashPeriod = 120
 // enough (ip_vs_dest_trash_expire). The kernel looks every minute.
 func (d *Director) Reap() {
 	d.trash = slices.DeleteFunc(d.trash, func(dest *dest) bool {
-		if dest.total > 0 {
+		if dest.total+dest.persistent > 0 {
 			dest.idle = false
 			return false
 		}
