@@ -97,6 +97,7 @@ func (b *bench) replayStep(t *testing.T, e exchange, tolerance time.Duration) st
 		return diffListing(e.Args, e.Stdout, out, tolerance)
 	case e.Label == "sleep":
 		b.pass(time.Duration(e.Seconds) * time.Second)
+		b.ageAll()
 		for range e.Seconds / int(EstimateInterval/time.Second) {
 			b.Estimate()
 		}
