@@ -41,9 +41,16 @@ func (d *Dataplane) writeWildcards() {
 
 const ftpPort = 21
 
-// unprivilegedPort is the first port that an FTP server has data sent to
-// (net.ipv4.ip_unprivileged_port_start).
+// unprivilegedPort is the kernel's default of net.ipv4.ip_unprivileged_port_start.
 const unprivilegedPort = 1024
+
+// SetUnprivilegedPort tells from which port on FTP servers may have data sent
+// to them: net.ipv4.ip_unprivileged_port_start.
+func (d *Dataplane) SetUnprivilegedPort(first uint16) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.settings.UnprivilegedPort = first
+}
 
 func isTemplate(c *directorConn) bool {
 	return c.Proto&protoTemplate != 0

@@ -182,6 +182,18 @@ func TestPersistentFTP(t *testing.T) {
 	}
 }
 
+// Which ports FTP's data may come to is the machine's to say.
+func TestFTPDataPorts(t *testing.T) {
+	b := newBench(t, "-A -t 10.0.0.80:21 -s rr -p 100", "-a -t 10.0.0.80:21 -r 192.168.1.11:21 -g")
+	t.Cleanup(func() { b.SetUnprivilegedPort(unprivilegedPort) })
+	for first, want := range map[uint16]string{1024: "not-ours", 80: "route", 81: "not-ours"} {
+		b.SetUnprivilegedPort(first)
+		if o := b.send(clientMAC, tcp(clientPort(first), vip, "S")); o.verdict != want {
+			t.Errorf("port 80, unprivileged from %d on: %s, want %s", first, o.verdict, want)
+		}
+	}
+}
+
 // FTP's service without a server refuses clients, but nothing that is none of
 // its data connections for certain.
 func TestFTPWithoutServers(t *testing.T) {

@@ -216,6 +216,9 @@ func (d *Director) housekeep() {
 	if err := d.plane.Reap(time.Now()); err != nil {
 		d.options.Log.Error("forget removed destinations", "error", err)
 	}
+	if first, err := host.Sysctl("net/ipv4/ip_unprivileged_port_start").Read(); err == nil {
+		d.plane.SetUnprivilegedPort(uint16(first))
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ways.keepAlive(time.Now())
