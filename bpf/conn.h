@@ -309,7 +309,8 @@ static __always_inline int is_embryonic(const struct conn *conn, enum state stat
 
 static __always_inline int is_closed(enum state state)
 {
-	return state == STATE_TIME_WAIT || state == STATE_CLOSE || state == STATE_LAST_ACK;
+	return state == STATE_TIME_WAIT || state == STATE_CLOSE || state == STATE_LAST_ACK ||
+	       state == STATE_KILLED;
 }
 
 static __always_inline __u32 worth(const struct conn *conn, __u32 life, __u32 now)

@@ -18,12 +18,8 @@
 #include "forward.h"
 #include "fragment.h"
 #include "related.h"
+#include "reset.h"
 #include "handover.h"
-
-static __always_inline int is_gone(const struct dest *dest)
-{
-	return !dest || !(dest->flags & DEST_AVAILABLE);
-}
 
 /*
  * A client that uses its port again after the connection closed gets a new one,
@@ -52,7 +48,7 @@ static __always_inline int ends_early(const struct packet *pkt, const struct fou
 				      const struct dest *dest)
 {
 	return is_reuse(pkt, found, dest) ||
-	       (unlikely(is_gone(dest)) && settings.switches.expire_nodest_conn);
+	       (unlikely(is_parting(found, dest)) && starts_anew(pkt, found, dest));
 }
 
 /* ip_vs_proto_tcp.c: tcp_conn_schedule(): SYN+ACK counts, too. */
@@ -78,9 +74,13 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 	/* DR and TUN: the director does not see what the real server says. */
 	enum half half = forwarding_of(conn) == FORWARDING_MASQ ? HALF_INPUT : HALF_INPUT_ONLY;
 
-	/* expire_nodest_conn 0: silence until the connection's time is over */
-	if (is_gone(dest))
-		return VERDICT_DESTINATION_GONE;
+	if (unlikely(is_parting(found, dest))) {
+		enum verdict verdict = part(ctx, pkt, found, dest);
+
+		if (verdict != VERDICT_COUNT || !dest)
+			return verdict;
+		return forward_request(ctx, pkt, conn->flags, found->dest, dest, from);
+	}
 	count_in(found->dest, pkt->length);
 	if (unlikely(settings.switches.drop_entry))
 		count_request(conn);
@@ -96,6 +96,13 @@ static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt
 
 	if (hop_limit(pkt) <= 1)
 		return VERDICT_REPLY_EXPIRED;
+	if (unlikely(is_killed(found))) {
+		if (pkt->event != EVENT_RST) {
+			found->conn->flags |= CONN_SERVER_TOLD;
+			return VERDICT_RESET;
+		}
+		return forward_reply(ctx, pkt, found->conn, from);
+	}
 	if (!is_gone(dest))
 		count_out(found->dest, pkt->length);
 	pkt->state =
@@ -343,15 +350,18 @@ static __always_inline int transmit(struct xdp_md *ctx, const struct hop *next)
 /* hand_over leaves the sending to send_on(), which finds what is left to do before the packet. */
 static __always_inline int hand_over(struct xdp_md *ctx, struct packet *pkt)
 {
-	struct handover *handover;
+	struct left *left;
 
-	if (!address_frame(ctx, &pkt->next) || bpf_xdp_adjust_meta(ctx, -(int)sizeof(*handover)))
+	if (!address_frame(ctx, &pkt->next) || bpf_xdp_adjust_meta(ctx, -(int)sizeof(*left)))
 		return XDP_DROP;
-	handover = (void *)(long)ctx->data_meta;
-	if ((void *)(handover + 1) > (void *)(long)ctx->data)
+	left = (void *)(long)ctx->data_meta;
+	if ((void *)(left + 1) > (void *)(long)ctx->data)
 		return XDP_DROP;
-	*handover = pkt->handover;
-	handover->ifindex = pkt->next.ifindex;
+	left->handover = pkt->handover;
+	left->handover.ifindex = pkt->next.ifindex;
+	left->cut.size = 0;
+	if (unlikely(pkt->cut))
+		tell_cut(left);
 	return XDP_PASS;
 }
 
@@ -362,6 +372,8 @@ static __always_inline int run(struct xdp_md *ctx, struct packet *pkt)
 	int action = XDP_DROP;
 
 	if (is_answered(verdict) && !refuse(ctx, pkt, verdict))
+		verdict = VERDICT_NO_ROOM;
+	else if (unlikely(verdict == VERDICT_RESET) && !send_back(ctx, pkt))
 		verdict = VERDICT_NO_ROOM;
 	if (verdict < VERDICT_MASQ_IN) {
 		action = XDP_PASS;
@@ -403,17 +415,19 @@ int director_at(struct xdp_md *ctx)
 SEC("tcx/ingress")
 int send_on(struct __sk_buff *skb)
 {
-	struct handover *handover = (void *)(long)skb->data_meta;
-	struct handover left;
+	struct left *before = (void *)(long)skb->data_meta;
+	struct left left;
 
-	if ((void *)(handover + 1) > (void *)(long)skb->data)
+	if ((void *)(before + 1) > (void *)(long)skb->data)
 		return TC_ACT_UNSPEC;
-	left = *handover;
-	if (left.work == HANDOVER_MASQ && !finish_masquerade(skb, &left))
+	left = *before;
+	if (left.cut.size && !finish_reset(skb, &left.cut))
 		return TC_ACT_SHOT;
-	if (left.work == HANDOVER_TUNNEL && !finish_tunnel(skb, &left))
+	if (left.handover.work == HANDOVER_MASQ && !finish_masquerade(skb, &left.handover))
 		return TC_ACT_SHOT;
-	return bpf_redirect(left.ifindex, 0);
+	if (left.handover.work == HANDOVER_TUNNEL && !finish_tunnel(skb, &left.handover))
+		return TC_ACT_SHOT;
+	return bpf_redirect(left.handover.ifindex, 0);
 }
 
 /* Run by hand, to learn how long a jiffy is and what time the datapath has; never attached. */

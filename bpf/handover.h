@@ -27,6 +27,18 @@ static __always_inline int finish_masquerade(struct __sk_buff *skb, const struct
 				    flags | sizeof(left->to_port));
 }
 
+/*
+ * finish_reset lets the checksum of a packet that became a RST follow, and makes
+ * one packet of what was merged.
+ */
+static __always_inline int finish_reset(struct __sk_buff *skb, const struct cut *cut)
+{
+	return !bpf_skb_change_tail(skb, skb->len, 0) &&
+	       !bpf_l4_csum_replace(skb, cut->check, cut->before, cut->after, sizeof(cut->after)) &&
+	       !bpf_l4_csum_replace(skb, cut->check, cut->size, bpf_htons(sizeof(struct tcphdr)),
+				    BPF_F_PSEUDO_HDR | sizeof(cut->size));
+}
+
 static __always_inline int load_inner(struct __sk_buff *skb, struct inner *inner)
 {
 	const __u32 offset = sizeof(struct ethhdr);

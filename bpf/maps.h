@@ -179,6 +179,14 @@ struct {
 	__type(value, __u64);
 } verdicts SEC(".maps");
 
+/* How the packet under way was cut: too much for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct cut);
+} cuts SEC(".maps");
+
 /* Interfaces that can send, by ifindex. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);

@@ -109,6 +109,7 @@ struct packet {
 	__u8 fragmented;
 	__u16 fragment_offset; /* in bytes */
 	__be32 fragment_id;
+	__u8 cut; /* to a RST; cuts says how */
 };
 
 /* roll throws dice. Fixed ones show a sequence that begins with what was given. */

@@ -57,6 +57,7 @@ enum state {
 	STATE_LISTEN,
 	STATE_SYNACK,
 	STATE_UDP,
+	STATE_KILLED, /* both ends are being told: reset.h */
 	STATE_COUNT,
 	STATE_SLOTS = 16, /* a power of two, for the verifier */
 };
@@ -89,6 +90,7 @@ enum verdict {
 	VERDICT_NO_ROUTE,	/* host unreachable */
 	VERDICT_TTL_EXCEEDED,	/* time exceeded */
 	VERDICT_TOO_BIG,	/* fragmentation needed */
+	VERDICT_RESET,		/* RST, or port unreachable: the connection is ended */
 	/* dropped */
 	VERDICT_DESTINATION_GONE,  /* removed while its connection lives */
 	VERDICT_TABLE_FULL,	   /* no room for a new connection */
@@ -355,8 +357,10 @@ enum conn_flags {
 				 is established; a template: it is assured */
 	CONN_KEEPS_PORT = 16, /* the real server's port is the virtual one, whatever its destination
 				 says */
-	CONN_PACKETS = 0xe0,  /* mask: how many came from the client, 7 or more: 7; counted for
-				 drop_entry */
+	CONN_SERVER_TOLD = 0x20, /* killed: the client's last packet went to the real server */
+	CONN_CLIENT_TOLD = 0x40, /* killed: the client was told */
+	CONN_PACKETS = 0xe0,	 /* mask: how many came from the client, 7 or more: 7; counted for
+				    drop_entry */
 } __attribute__((packed));
 
 #define CONN_PACKETS_SHIFT 5
@@ -535,7 +539,21 @@ struct handover {
 	__u8 proto;
 	enum handover_work work;
 };
-_Static_assert(sizeof(struct handover) <= 32, "handover fits before a packet");
+
+/* How a TCP packet that became a RST was cut. */
+struct cut {
+	__u16 before; /* sum over its segment */
+	__u16 after;  /* and over what is left */
+	__be16 size;  /* of the segment as it was; 0: it was not cut */
+	__u16 check;  /* where in the frame the checksum stands */
+};
+
+/* All that stands before a packet that is handed over. */
+struct left {
+	struct handover handover;
+	struct cut cut;
+};
+_Static_assert(sizeof(struct left) <= 32, "it fits before a packet");
 
 /* What a user set of a set of timeouts, for the director alone. */
 struct timeout_setting {

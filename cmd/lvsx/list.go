@@ -51,7 +51,8 @@ that give services what ipvsadm does not know.`,
 }
 
 func newConnectionsCommand() *cobra.Command {
-	var output, client, vip, server, state string
+	var output string
+	var endpoints endpointFlags
 	cmd := &cobra.Command{
 		Use:   "connections [--client ADDR] [--vip ADDR] [--server ADDR] [--state STATE] [-o table|json]",
 		Short: "List connections",
@@ -65,27 +66,16 @@ JSON is one array, one connection a line.`,
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			filter := ipvs.ConnFilter{State: state}
-			for _, flag := range []struct {
-				name, text string
-				endpoint   *ipvs.Endpoint
-			}{
-				{"client", client, &filter.Client}, {"vip", vip, &filter.VIP}, {"server", server, &filter.Server},
-			} {
-				var err error
-				if *flag.endpoint, err = ipvs.ParseEndpoint(flag.text); err != nil {
-					return fmt.Errorf("--%s %w", flag.name, err)
-				}
+			filter, err := endpoints.filter()
+			if err != nil {
+				return err
 			}
 			return listConnections(cmd.OutOrStdout(), filter, output == "json")
 		},
 	}
 	addOutputFlag(cmd, &output)
-	flags := cmd.Flags()
-	flags.StringVar(&client, "client", "", "only of this client or network (`ADDR`)")
-	flags.StringVar(&vip, "vip", "", "only to this VIP (`ADDR`)")
-	flags.StringVar(&server, "server", "", "only to this real server (`ADDR`)")
-	flags.StringVar(&state, "state", "", "only in this `STATE`, by the name that ipvsadm -L -c prints")
+	endpoints.add(cmd)
+	cmd.AddCommand(newKillCommand())
 	return cmd
 }
 

@@ -67,12 +67,13 @@ func newServiceSetCommand() *cobra.Command {
 	var service serviceFlags
 	var want ipvs.ServiceSettings
 	cmd := &cobra.Command{
-		Use:   "set -t|-u VIP:PORT [--timeout-tcp SECONDS] [--timeout-fin SECONDS] [--timeout-udp SECONDS]",
+		Use:   "set -t|-u VIP:PORT [--timeout-tcp SECONDS] [--timeout-fin SECONDS] [--timeout-udp SECONDS] [--removed silent|reset|move]",
 		Short: "Change settings of one service",
 		Long: `Change settings of one service; those that are not named stay. They act from each
 connection's next packet on, and ipvsadm -E leaves them alone. lvsx list shows them.`,
 		Example: `  lvsx service set -t 192.0.2.1:5432 --timeout-tcp 86400
-  lvsx service set -t 192.0.2.1:5432 --timeout-tcp 0`,
+  lvsx service set -t 192.0.2.1:5432 --timeout-tcp 0
+  lvsx service set -u 192.0.2.1:53 --removed move`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			key, err := service.key()
@@ -87,7 +88,8 @@ connection's next packet on, and ipvsadm -E leaves them alone. lvsx list shows t
 	flags.Uint32Var(&want.Timeouts.TCP, "timeout-tcp", 0, "how many `SECONDS` idle established TCP connections are remembered; 0: as ipvsadm --set says")
 	flags.Uint32Var(&want.Timeouts.TCPFin, "timeout-fin", 0, "how many `SECONDS` TCP connections in FIN_WAIT are remembered; 0: as ipvsadm --set says")
 	flags.Uint32Var(&want.Timeouts.UDP, "timeout-udp", 0, "how many `SECONDS` idle UDP flows are remembered; 0: as ipvsadm --set says")
-	cmd.MarkFlagsOneRequired("timeout-tcp", "timeout-fin", "timeout-udp")
+	flags.TextVar(&want.Removed, "removed", ipvs.Silent, "`what` becomes of connections whose real server is removed: silent, reset or move")
+	cmd.MarkFlagsOneRequired("timeout-tcp", "timeout-fin", "timeout-udp", "removed")
 	return cmd
 }
 
@@ -110,6 +112,7 @@ func setService(cmd *cobra.Command, key ipvs.Key, want ipvs.ServiceSettings) err
 		"timeout-tcp": func() { settings.Timeouts.TCP = want.Timeouts.TCP },
 		"timeout-fin": func() { settings.Timeouts.TCPFin = want.Timeouts.TCPFin },
 		"timeout-udp": func() { settings.Timeouts.UDP = want.Timeouts.UDP },
+		"removed":     func() { settings.Removed = want.Removed },
 	} {
 		if cmd.Flags().Changed(name) {
 			change()

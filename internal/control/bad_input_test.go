@@ -140,6 +140,20 @@ func TestBadMarkRules(t *testing.T) {
 	}
 }
 
+// Nobody kills all connections by leaving something out.
+func TestBadKills(t *testing.T) {
+	d := &director{}
+	path := serve(t, d)
+	for _, query := range []string{"", "?all=false", "?all=1", "?client=", "?client=nobody", "?all=true&server=192.0.2.0/99"} {
+		if status, answer := post(t, path, "/v1/connections/kill"+query, ""); status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", query, status, answer)
+		}
+	}
+	if len(d.set) > 0 {
+		t.Errorf("told %q", d.set)
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	path := serve(t, &director{})
 	for target, want := range map[string]int{

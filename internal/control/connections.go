@@ -165,13 +165,7 @@ func (c *Client) ConnLines(filter ipvs.ConnFilter, yield func(line []byte) error
 }
 
 func (c *Client) streamConns(filter ipvs.ConnFilter, contentType string, read func(io.Reader) error) error {
-	query := url.Values{
-		"client": {filter.Client.String()},
-		"vip":    {filter.VIP.String()},
-		"server": {filter.Server.String()},
-		"state":  {filter.State},
-	}
-	response, err := c.getAs("/v1/connections?"+query.Encode(), contentType)
+	response, err := c.getAs("/v1/connections?"+filterQuery(filter).Encode(), contentType)
 	if err != nil {
 		return err
 	}
@@ -180,6 +174,15 @@ func (c *Client) streamConns(filter ipvs.ConnFilter, contentType string, read fu
 		return readRefusal(json.NewDecoder(response.Body))
 	}
 	return read(response.Body)
+}
+
+func filterQuery(filter ipvs.ConnFilter) url.Values {
+	return url.Values{
+		"client": {filter.Client.String()},
+		"vip":    {filter.VIP.String()},
+		"server": {filter.Server.String()},
+		"state":  {filter.State},
+	}
 }
 
 // cut names the end of a stream that came without its last line.

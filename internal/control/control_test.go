@@ -85,6 +85,14 @@ func (d *director) SetTimeouts(t ipvs.Timeouts) error {
 	return nil
 }
 
+func (d *director) Kill(filter ipvs.ConnFilter, countOnly bool) (ipvs.Killed, error) {
+	if d.refuse != nil {
+		return ipvs.Killed{}, d.refuse
+	}
+	d.set = append(d.set, fmt.Sprint("kill ", filter.Client, " ", countOnly))
+	return ipvs.Killed{Reset: 3, Forgotten: 1}, nil
+}
+
 func (d *director) Settings() ([]ipvs.Setting, error) {
 	return []ipvs.Setting{{Name: "sloppy_tcp", Value: "1", Default: "0"}}, nil
 }
@@ -231,6 +239,16 @@ func TestRoundTrip(t *testing.T) {
 	if err := c.Set("sloppy_tcp", "1"); err != nil || cmp.Diff([]string{"sloppy_tcp", "1"}, d.set) != "" {
 		t.Errorf("Set: %v, the director was told %q", err, d.set)
 	}
+	filter := ipvs.ConnFilter{Client: ipvs.Endpoint{Network: netip.MustParsePrefix("198.51.100.0/24")}}
+	if killed, err := c.Kill(filter, true); err != nil || killed != (ipvs.Killed{Reset: 3, Forgotten: 1}) {
+		t.Errorf("Kill = %+v, %v", killed, err)
+	}
+	if killed, err := c.Kill(ipvs.ConnFilter{}, false); err != nil || killed.Reset != 3 {
+		t.Errorf("Kill = %+v, %v", killed, err)
+	}
+	if diff := cmp.Diff([]string{"kill 198.51.100.0/24 true", "kill  false"}, d.set[2:]); diff != "" {
+		t.Errorf("the director was told (-want +got):\n%s", diff)
+	}
 	settings, err := c.Settings()
 	if err != nil || len(settings) != 1 || settings[0].Value != "1" {
 		t.Errorf("Settings = %+v, %v", settings, err)
@@ -259,6 +277,9 @@ func TestRefusals(t *testing.T) {
 	}
 	if err := c.Set("sloppy_tcp", "1"); err == nil || err.Error() != "the disk is gone" {
 		t.Errorf("Set = %v", err)
+	}
+	if _, err := c.Kill(ipvs.ConnFilter{}, false); err == nil || err.Error() != "the disk is gone" {
+		t.Errorf("Kill = %v", err)
 	}
 	missing := ipvs.Key{Protocol: ipvs.UDP, VIP: key.VIP}
 	if _, err := c.Service(missing); !errors.Is(err, syscall.ESRCH) {

@@ -26,6 +26,8 @@ type Director interface {
 	Services() ([]ipvs.ServiceStatus, error)
 	Service(ipvs.Key) (ipvs.ServiceStatus, error)
 	Conns(yield func(ipvs.Conn) error) error
+	// Kill ends the connections that the filter chooses, or only counts them.
+	Kill(filter ipvs.ConnFilter, countOnly bool) (ipvs.Killed, error)
 	Timeouts() (ipvs.Timeouts, error)
 	SetTimeouts(ipvs.Timeouts) error // zero leaves one as it is
 	Settings() ([]ipvs.Setting, error)

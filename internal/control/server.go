@@ -92,6 +92,7 @@ func handler(d Director) http.Handler {
 	mux.HandleFunc("POST /v1/changes", func(w http.ResponseWriter, r *http.Request) { serveChanges(w, r, d) })
 	mux.HandleFunc("GET /v1/services", func(w http.ResponseWriter, r *http.Request) { serveServices(w, r, d) })
 	mux.HandleFunc("GET /v1/connections", func(w http.ResponseWriter, r *http.Request) { serveConns(w, r, d) })
+	mux.HandleFunc("POST /v1/connections/kill", func(w http.ResponseWriter, r *http.Request) { serveKill(w, r, d) })
 	mux.HandleFunc("GET /v1/timeouts", func(w http.ResponseWriter, r *http.Request) {
 		timeouts, err := d.Timeouts()
 		answer(w, timeouts, err)

@@ -41,7 +41,7 @@ func isActive(s directorState) bool {
 
 // stateNames are ipvsadm's (ip_vs_proto_tcp.c: tcp_state_name_table).
 var stateNames = [directorStateSTATE_COUNT]string{
-	"NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "UDP",
+	"NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "UDP", "KILLED",
 }
 
 // loadOf returns a destination's connections now.

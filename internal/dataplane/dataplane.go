@@ -77,6 +77,7 @@ type Dataplane struct {
 	aged         uint32           // the bucket at which ageing goes on
 	sysctls      map[string]int32 // those that were set
 	orphans      bool             // connections of removed destinations are to end
+	killed       []killed         // whose ends may not know yet
 	defence      defence
 	links        map[int]*attachment
 }

@@ -135,28 +135,3 @@ func (d *Dataplane) isTurn(entry *directorConn, state directorState, now uint32)
 }
 
 const packetsShift = 5 // bpf/types.h: CONN_PACKETS_SHIFT
-
-// endOrphans ends the connections of destinations that were removed while
-// expire_nodest_conn was on (ip_vs_conn.c: ip_vs_expire_nodest_conn_flush).
-func (d *Dataplane) endOrphans() {
-	if !d.orphans {
-		return
-	}
-	d.orphans = false
-	now := d.clock.now()
-	for b := range d.buckets.at {
-		for i := range d.buckets.at[b].Conns {
-			if entry := &d.buckets.at[b].Conns[i]; d.isOrphan(entry) {
-				template := d.template(entry.Control)
-				d.end(entry, atomic.LoadUint32(&entry.Life), now)
-				if template != nil {
-					d.end(template, atomic.LoadUint32(&template.Life), now)
-				}
-			}
-		}
-	}
-}
-
-func (d *Dataplane) isOrphan(entry *directorConn) bool {
-	return phaseOf(atomic.LoadUint32(&entry.Life)) == phaseLive && d.dests.at[entry.Dest].Flags&directorDestFlagsDEST_AVAILABLE == 0
-}

@@ -83,11 +83,21 @@ type directorConn struct {
 type directorConnFlags uint8
 
 const (
-	directorConnFlagsCONN_FORWARDING directorConnFlags = 7
-	directorConnFlagsCONN_CONFIRMED  directorConnFlags = 8
-	directorConnFlagsCONN_KEEPS_PORT directorConnFlags = 16
-	directorConnFlagsCONN_PACKETS    directorConnFlags = 224
+	directorConnFlagsCONN_FORWARDING  directorConnFlags = 7
+	directorConnFlagsCONN_CONFIRMED   directorConnFlags = 8
+	directorConnFlagsCONN_KEEPS_PORT  directorConnFlags = 16
+	directorConnFlagsCONN_SERVER_TOLD directorConnFlags = 32
+	directorConnFlagsCONN_CLIENT_TOLD directorConnFlags = 64
+	directorConnFlagsCONN_PACKETS     directorConnFlags = 224
 )
+
+type directorCut struct {
+	_      structs.HostLayout
+	Before uint16
+	After  uint16
+	Size   uint16
+	Check  uint16
+}
 
 type directorDest struct {
 	_            structs.HostLayout
@@ -388,7 +398,8 @@ const (
 	directorStateSTATE_LISTEN      directorState = 9
 	directorStateSTATE_SYNACK      directorState = 10
 	directorStateSTATE_UDP         directorState = 11
-	directorStateSTATE_COUNT       directorState = 12
+	directorStateSTATE_KILLED      directorState = 12
+	directorStateSTATE_COUNT       directorState = 13
 	directorStateSTATE_SLOTS       directorState = 16
 )
 
@@ -480,19 +491,20 @@ const (
 	directorVerdictVERDICT_NO_ROUTE          directorVerdict = 17
 	directorVerdictVERDICT_TTL_EXCEEDED      directorVerdict = 18
 	directorVerdictVERDICT_TOO_BIG           directorVerdict = 19
-	directorVerdictVERDICT_DESTINATION_GONE  directorVerdict = 20
-	directorVerdictVERDICT_TABLE_FULL        directorVerdict = 21
-	directorVerdictVERDICT_NO_CALL_ID        directorVerdict = 22
-	directorVerdictVERDICT_NO_NEIGHBOUR      directorVerdict = 23
-	directorVerdictVERDICT_NO_PORT           directorVerdict = 24
-	directorVerdictVERDICT_BAD_CHECKSUM      directorVerdict = 25
-	directorVerdictVERDICT_ERROR_EXPIRED     directorVerdict = 26
-	directorVerdictVERDICT_NEEDS_FRAGMENTING directorVerdict = 27
-	directorVerdictVERDICT_MERGED            directorVerdict = 28
-	directorVerdictVERDICT_NO_ROOM           directorVerdict = 29
-	directorVerdictVERDICT_DEFENCE           directorVerdict = 30
-	directorVerdictVERDICT_BAD_FRAGMENT      directorVerdict = 31
-	directorVerdictVERDICT_COUNT             directorVerdict = 32
+	directorVerdictVERDICT_RESET             directorVerdict = 20
+	directorVerdictVERDICT_DESTINATION_GONE  directorVerdict = 21
+	directorVerdictVERDICT_TABLE_FULL        directorVerdict = 22
+	directorVerdictVERDICT_NO_CALL_ID        directorVerdict = 23
+	directorVerdictVERDICT_NO_NEIGHBOUR      directorVerdict = 24
+	directorVerdictVERDICT_NO_PORT           directorVerdict = 25
+	directorVerdictVERDICT_BAD_CHECKSUM      directorVerdict = 26
+	directorVerdictVERDICT_ERROR_EXPIRED     directorVerdict = 27
+	directorVerdictVERDICT_NEEDS_FRAGMENTING directorVerdict = 28
+	directorVerdictVERDICT_MERGED            directorVerdict = 29
+	directorVerdictVERDICT_NO_ROOM           directorVerdict = 30
+	directorVerdictVERDICT_DEFENCE           directorVerdict = 31
+	directorVerdictVERDICT_BAD_FRAGMENT      directorVerdict = 32
+	directorVerdictVERDICT_COUNT             directorVerdict = 33
 )
 
 type directorWildcards uint32
@@ -509,6 +521,7 @@ const (
 	directorMapCaches         = "caches"
 	directorMapCalls          = "calls"
 	directorMapConns          = "conns"
+	directorMapCuts           = "cuts"
 	directorMapDestBases      = "dest_bases"
 	directorMapDestLoads      = "dest_loads"
 	directorMapDestStats      = "dest_stats"
@@ -597,6 +610,7 @@ type directorMapSpecs struct {
 	Caches         *ebpf.MapSpec `ebpf:"caches"`
 	Calls          *ebpf.MapSpec `ebpf:"calls"`
 	Conns          *ebpf.MapSpec `ebpf:"conns"`
+	Cuts           *ebpf.MapSpec `ebpf:"cuts"`
 	DestBases      *ebpf.MapSpec `ebpf:"dest_bases"`
 	DestLoads      *ebpf.MapSpec `ebpf:"dest_loads"`
 	DestStats      *ebpf.MapSpec `ebpf:"dest_stats"`
@@ -655,6 +669,7 @@ type directorMaps struct {
 	Caches         *ebpf.Map `ebpf:"caches"`
 	Calls          *ebpf.Map `ebpf:"calls"`
 	Conns          *ebpf.Map `ebpf:"conns"`
+	Cuts           *ebpf.Map `ebpf:"cuts"`
 	DestBases      *ebpf.Map `ebpf:"dest_bases"`
 	DestLoads      *ebpf.Map `ebpf:"dest_loads"`
 	DestStats      *ebpf.Map `ebpf:"dest_stats"`
@@ -683,6 +698,7 @@ func (m *directorMaps) Close() error {
 		m.Caches,
 		m.Calls,
 		m.Conns,
+		m.Cuts,
 		m.DestBases,
 		m.DestLoads,
 		m.DestStats,

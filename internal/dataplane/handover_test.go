@@ -22,12 +22,17 @@ func (b *bench) resetHandover() {
 // sendOn does what bpf/director.bpf.c: send_on() has the stack do of a frame
 // with a struct handover in front.
 func (b *bench) sendOn(left []byte) []byte {
-	const size = 16
+	const size = 24
 	if len(left) < size+34 {
 		return nil
 	}
 	work := directorHandoverWork(left[15])
 	what, f := left[:size], slices.Clone(left[size:])
+	if cut := what[16:24]; cut[5] != 0 { // sums as they stand in memory are as they stand in the packet
+		at := int(binary.NativeEndian.Uint16(cut[6:]))
+		applyChange(f[at:at+2], cut[0:2], cut[2:4])
+		applyChange(f[at:at+2], cut[4:6], []byte{0, 20})
+	}
 	switch work {
 	case directorHandoverWorkHANDOVER_MASQ:
 		finishMasquerade(what, f)
@@ -72,6 +77,11 @@ func finishTunnel(f []byte, from, to netip.Addr) []byte {
 	outer := ipv6(from, to, proto, ip)
 	outer[0], outer[1], outer[7] = 0x60|tos>>4, tos<<4, ttl
 	return slices.Concat(f[:12], []byte{0x86, 0xdd}, outer)
+}
+
+// applyChange lets a checksum follow a change of what it sums (RFC 1624, equation 3).
+func applyChange(sum, from, to []byte) {
+	binary.BigEndian.PutUint16(sum, checksum(inverted(sum), inverted(from), to))
 }
 
 func inverted(b []byte) []byte {

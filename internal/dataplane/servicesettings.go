@@ -30,7 +30,8 @@ func (d *Dataplane) checkSettings(c ipvs.Change) error {
 func (d *Dataplane) setService(s *service, settings ipvs.ServiceSettings) {
 	set, _ := d.timeoutSet(settings.Timeouts, s)
 	d.timeouts.at[set].Seconds = secondsOf(settings.Timeouts)
-	d.services.at[s.index].Timeouts = set
+	entry := &d.services.at[s.index]
+	entry.Timeouts, entry.Removal = set, directorRemoval(settings.Removed)
 	d.writeTimeouts()
 	for _, dest := range s.dests {
 		d.dests.at[dest.index].Timeouts = set
@@ -44,6 +45,7 @@ func (d *Dataplane) setService(s *service, settings ipvs.ServiceSettings) {
 
 // settingsOf reads a service's settings from the maps.
 func (d *Dataplane) settingsOf(entry *directorService) (settings ipvs.ServiceSettings) {
+	settings.Removed = ipvs.Removal(entry.Removal)
 	if entry.Timeouts != 0 {
 		seconds := d.timeouts.at[entry.Timeouts].Seconds
 		settings.Timeouts = ipvs.Timeouts{

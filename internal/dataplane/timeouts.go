@@ -27,6 +27,7 @@ var stateTimeouts = [directorStateSTATE_COUNT]time.Duration{
 	directorStateSTATE_LISTEN:      2 * time.Minute,
 	directorStateSTATE_SYNACK:      2 * time.Minute,
 	directorStateSTATE_UDP:         5 * time.Minute,
+	directorStateSTATE_KILLED:      10 * time.Second, // as CLOSE
 }
 
 // writeTimeouts makes the datapath's timeouts those that were set, and the

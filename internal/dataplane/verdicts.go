@@ -27,6 +27,7 @@ var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_NO_ROUTE:          "no-route",
 	directorVerdictVERDICT_TTL_EXCEEDED:      "ttl-exceeded",
 	directorVerdictVERDICT_TOO_BIG:           "too-big",
+	directorVerdictVERDICT_RESET:             "reset",
 	directorVerdictVERDICT_DESTINATION_GONE:  "destination-gone",
 	directorVerdictVERDICT_TABLE_FULL:        "table-full",
 	directorVerdictVERDICT_NO_CALL_ID:        "no-call-id",
@@ -48,7 +49,7 @@ type Fate string
 const (
 	Passed    Fate = "passed"    // to the kernel, untouched
 	Forwarded Fate = "forwarded" // sent on
-	Answered  Fate = "answered"  // with an ICMP error
+	Answered  Fate = "answered"  // with an ICMP error or a RST
 	Dropped   Fate = "dropped"
 )
 

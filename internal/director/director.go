@@ -138,6 +138,7 @@ func (d *Director) serve(ctx context.Context, server *control.Server) error {
 	tasks.Go(func() error { return d.findCrowds(ctx) })
 	tasks.Go(func() error { return every(ctx, dataplane.AgeInterval, d.plane.Age) })
 	tasks.Go(func() error { return every(ctx, dataplane.EstimateInterval, d.plane.Estimate) })
+	tasks.Go(func() error { return every(ctx, dataplane.ProbeInterval, d.probe) })
 	tasks.Go(func() error { return every(ctx, dataplane.DefendInterval, d.plane.Defend) })
 	tasks.Go(func() error { return every(ctx, time.Second, d.housekeep) })
 	tasks.Go(func() error { return every(ctx, dataplane.CacheInterval, d.sweep) })
@@ -331,6 +332,28 @@ func (d *Director) Service(key ipvs.Key) (ipvs.ServiceStatus, error) {
 // Conns calls yield for each connection.
 func (d *Director) Conns(yield func(ipvs.Conn) error) error {
 	return d.plane.Conns(yield)
+}
+
+// Kill ends the connections that the filter chooses, or only counts them.
+func (d *Director) Kill(filter ipvs.ConnFilter, countOnly bool) (ipvs.Killed, error) {
+	killed := d.plane.Kill(filter, countOnly)
+	if countOnly {
+		return killed, nil
+	}
+	d.options.Log.Info("killed connections", "client", filter.Client, "vip", filter.VIP, "server", filter.Server,
+		"state", filter.State, "reset", killed.Reset, "forgotten", killed.Forgotten)
+	d.probe()
+	return killed, nil
+}
+
+// probe makes the ends of killed connections speak, so that they learn of it.
+// One that cannot be reached learns when it speaks of itself.
+func (d *Director) probe() {
+	for _, p := range d.plane.Probes() {
+		if err := host.Provoke(p.From, p.To); err != nil {
+			d.options.Log.Debug("probe a killed connection", "from", p.From, "to", p.To, "error", err)
+		}
+	}
 }
 
 // Timeouts returns those that a user can set.

@@ -62,3 +62,9 @@ type Conn struct {
 	Engine     string `json:"engine,omitempty"`
 	EngineData string `json:"engineData,omitempty"`
 }
+
+// Killed is how many connections were killed, or would be.
+type Killed struct {
+	Reset     int `json:"reset"`     // TCP: both ends are told
+	Forgotten int `json:"forgotten"` // other protocols
+}
