@@ -38,7 +38,8 @@ func TestLargeTable(t *testing.T) {
 	rules := largeTable()
 	d.ipvsadm(rules, "-R") // the first time memory is touched that was not
 	var restore, write time.Duration
-	for range 5 {
+	// On a busy machine the best comes late.
+	for round := 0; round < 5 || round < 20 && ratio(restore, write) > 5; round++ {
 		write = best(write, writeEntries(t, largeServices*(largeEach+1)))
 		d.ipvsadm("", "-C")
 		restore = best(restore, d.ipvsadm(rules, "-R"))
