@@ -29,6 +29,15 @@ static __always_inline union addr from_ipv6(const struct in6_addr *ip)
 	return addr;
 }
 
+/* Written as from_ipv6() reads it: a CPU waits for two narrow writes before a wide read. */
+static __always_inline void to_ipv6(struct in6_addr *ip, const union addr *addr)
+{
+	__u64 *halves = (void *)ip;
+
+	halves[0] = addr->halves[0];
+	halves[1] = addr->halves[1];
+}
+
 static __always_inline __be32 to_ipv4(const union addr *addr)
 {
 	return addr->words[3];

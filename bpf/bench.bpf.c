@@ -11,6 +11,8 @@
 
 #define FRAME_SIZE 64
 #define SERVER_PORT 80
+/* Of IPv6, whose header is longer. */
+#define FRAME6_SIZE 80
 /* Tunnel headers grow the packet; moving its start back costs as much as a header. */
 #define GROWTH_MAX (8 * 20)
 
@@ -38,10 +40,25 @@ struct segment {
 };
 _Static_assert(ETH_HLEN + sizeof(struct segment) <= FRAME_SIZE, "a frame holds a packet");
 
+/* The same of IPv6: each address is the prefix and an IPv4 address's bits. */
+struct segment6 {
+	__be32 ip[2]; /* up to the addresses */
+	__u64 saddr[2];
+	__u64 daddr[2];
+	__be16 source;
+	__be16 dest;
+	__be32 tcp[4];
+};
+_Static_assert(ETH_HLEN + sizeof(struct segment6) <= FRAME6_SIZE, "a frame holds a packet");
+
+/* 2001:db8::/96 */
+#define PREFIX6 bpf_cpu_to_be64(0x20010db800000000)
+
 /* The packets to send, and when the first and the last were sent. */
 struct batch {
 	struct link link;
 	struct segment segment; /* all but what the flow says */
+	__be32 ip6[2];		/* instead of segment.ip; 0: packets are of IPv4 */
 	__u64 sent;
 	__u64 warm; /* packets before the clock starts */
 	__u64 total;
@@ -66,7 +83,15 @@ struct {
 	__type(value, __u32);
 } target SEC(".maps");
 
-static __always_inline void set_flow(struct segment *segment)
+/* Who sends to whom. */
+struct ends {
+	__be32 saddr;
+	__be32 daddr;
+	__be16 source;
+	__be16 dest;
+};
+
+static __always_inline struct ends next_flow(void)
 {
 	__be32 client;
 	__be16 port;
@@ -76,17 +101,31 @@ static __always_inline void set_flow(struct segment *segment)
 	client = bpf_htonl(batch.clients + (batch.flow >> FLOW_PORT_BITS));
 	port = bpf_htons(FLOW_PORT_FIRST | (batch.flow & ((1 << FLOW_PORT_BITS) - 1)));
 
-	if (batch.servers) {
-		segment->saddr = bpf_htonl(batch.servers + (batch.flow & SERVERS_MASK));
-		segment->daddr = client;
-		segment->source = bpf_htons(SERVER_PORT);
-		segment->dest = port;
-	} else {
-		segment->saddr = client;
-		segment->daddr = batch.vip;
-		segment->source = port;
-		segment->dest = bpf_htons(SERVER_PORT);
-	}
+	if (batch.servers)
+		return (struct ends){ bpf_htonl(batch.servers + (batch.flow & SERVERS_MASK)),
+				      client, bpf_htons(SERVER_PORT), port };
+	return (struct ends){ client, batch.vip, port, bpf_htons(SERVER_PORT) };
+}
+
+static __always_inline void set_flow(struct segment *segment)
+{
+	struct ends ends = next_flow();
+
+	segment->saddr = ends.saddr;
+	segment->daddr = ends.daddr;
+	segment->source = ends.source;
+	segment->dest = ends.dest;
+}
+
+static __always_inline void set_flow6(struct segment6 *segment)
+{
+	struct ends ends = next_flow();
+
+	segment->saddr[0] = segment->daddr[0] = PREFIX6;
+	segment->saddr[1] = (__u64)ends.saddr << 32;
+	segment->daddr[1] = (__u64)ends.daddr << 32;
+	segment->source = ends.source;
+	segment->dest = ends.dest;
 }
 
 static __always_inline void copy_link(struct link *link)
@@ -104,12 +143,44 @@ static __always_inline void copy_segment(struct segment *segment)
 		segment->tcp[i] = batch.segment.tcp[i];
 }
 
+static __always_inline void copy_segment6(struct segment6 *segment)
+{
+	for (int i = 0; i < 2; i++)
+		segment->ip[i] = batch.ip6[i];
+	for (int i = 0; i < 4; i++)
+		segment->tcp[i] = batch.segment.tcp[i];
+}
+
+static __always_inline int make_ipv6(struct xdp_md *ctx)
+{
+	void *frame = (void *)(long)ctx->data;
+
+	if (frame + FRAME6_SIZE > (void *)(long)ctx->data_end)
+		return 0;
+	copy_link(frame);
+	copy_segment6(frame + ETH_HLEN);
+	set_flow6(frame + ETH_HLEN);
+	return 1;
+}
+
+static __always_inline int make_ipv4(struct xdp_md *ctx)
+{
+	void *frame = (void *)(long)ctx->data;
+
+	if (frame + FRAME_SIZE > (void *)(long)ctx->data_end)
+		return 0;
+	copy_link(frame);
+	copy_segment(frame + ETH_HLEN);
+	set_flow(frame + ETH_HLEN);
+	return 1;
+}
+
 /* The kernel does not restore a packet between repeats. */
 SEC("xdp")
 int drive(struct xdp_md *ctx)
 {
-	long grown = (long)ctx->data_end - (long)ctx->data - FRAME_SIZE;
-	void *frame;
+	long size = batch.ip6[0] ? FRAME6_SIZE : FRAME_SIZE;
+	long grown = (long)ctx->data_end - (long)ctx->data - size;
 
 	if (batch.sent == batch.warm)
 		batch.started = bpf_ktime_get_ns();
@@ -124,12 +195,8 @@ int drive(struct xdp_md *ctx)
 
 	if (grown >= GROWTH_MAX && bpf_xdp_adjust_head(ctx, grown))
 		return XDP_ABORTED;
-	frame = (void *)(long)ctx->data;
-	if (frame + FRAME_SIZE > (void *)(long)ctx->data_end)
+	if (!(batch.ip6[0] ? make_ipv6(ctx) : make_ipv4(ctx)))
 		return XDP_ABORTED;
-	copy_link(frame);
-	copy_segment(frame + ETH_HLEN);
-	set_flow(frame + ETH_HLEN);
 	bpf_tail_call(ctx, &target, 0);
 	return XDP_ABORTED;
 }

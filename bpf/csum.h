@@ -30,18 +30,21 @@ static __always_inline __u64 csum_change16(__be16 from, __be16 to)
 	return (__u64)(__u16)~from + to;
 }
 
+static __always_inline __u64 csum_half(__u64 half)
+{
+	return (half & 0xffffffff) + (half >> 32);
+}
+
 /* Of IPv4 addresses the first words are the same, which changes no sum. */
 static __always_inline __u64 csum_change_addr(const union addr *from, const union addr *to)
 {
-	return csum_change32(from->words[0], to->words[0]) +
-	       csum_change32(from->words[1], to->words[1]) +
-	       csum_change32(from->words[2], to->words[2]) +
-	       csum_change32(from->words[3], to->words[3]);
+	return csum_half(~from->halves[0]) + csum_half(~from->halves[1]) +
+	       csum_half(to->halves[0]) + csum_half(to->halves[1]);
 }
 
 static __always_inline __u64 csum_addr(const union addr *addr)
 {
-	return (__u64)addr->words[0] + addr->words[1] + addr->words[2] + addr->words[3];
+	return csum_half(addr->halves[0]) + csum_half(addr->halves[1]);
 }
 
 /*

@@ -124,7 +124,9 @@ static __always_inline int finish_tunnel(struct __sk_buff *skb, const struct han
 		       put_shim_behind(skb, sizeof(outer), proto, inner.length, dest,
 				       left->from_port);
 	}
-	struct ipv6hdr outer = outer_ipv6(&inner, dest);
+	struct ipv6hdr outer __attribute__((aligned(8)));
+
+	write_outer_ipv6(&outer, &inner, dest);
 
 	return put_outer(skb, &outer, sizeof(outer), bpf_htons(ETH_P_IPV6),
 			 BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, tunnel) &&

@@ -69,8 +69,8 @@ static __always_inline void write_ipv6(struct ipv6hdr *ip6, const struct complai
 		.nexthdr = IPPROTO_ICMPV6,
 		.hop_limit = ICMP_TTL,
 	};
-	__builtin_memcpy(&ip6->saddr, &complaint->from, sizeof(ip6->saddr));
-	__builtin_memcpy(&ip6->daddr, &complaint->to, sizeof(ip6->daddr));
+	to_ipv6(&ip6->saddr, &complaint->from);
+	to_ipv6(&ip6->daddr, &complaint->to);
 }
 
 /*

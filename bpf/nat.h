@@ -33,7 +33,7 @@ static __always_inline __u64 replace_ipv6(struct in6_addr *addr, const union add
 {
 	union addr from = from_ipv6(addr);
 
-	__builtin_memcpy(addr, to, sizeof(*addr));
+	to_ipv6(addr, to);
 	return csum_change_addr(&from, to);
 }
 

@@ -31,6 +31,7 @@ type benchBatch struct {
 		Dest   uint16
 		Tcp    [4]uint32
 	}
+	Ip6     [2]uint32
 	Sent    uint64
 	Warm    uint64
 	Total   uint64

@@ -34,6 +34,7 @@ func TestRun(t *testing.T) {
 		mac-swap pass array-lookup array-lookup-random-4k array-wait-random-4k hash-lookup
 		dr-established dr-random-4k ipip-established ipip-random-4k
 		nat-out-established nat-out-random-4k nat-in-established nat-in-random-4k dr-redirect-established
+		dr-v6-established ipip-v6-established nat-in-v6-established nat-out-v6-established
 		dr-new dr-new-half-full dr-new-full ipip-new ipip-new-half-full ipip-new-full
 		nat-in-new nat-in-new-half-full nat-in-new-full dr-wrr-new dr-wrr-new-half-full dr-wrr-new-full
 		not-ours`)

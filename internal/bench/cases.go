@@ -8,6 +8,8 @@ import (
 	"net/netip"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
 // macSwap is the floor that ratios are to.
@@ -22,6 +24,9 @@ func (b *bench) prepare(ctx context.Context) error {
 		}
 	}
 	if err := b.addTwoArmed(ctx); err != nil {
+		return err
+	}
+	if err := b.addIPv6(ctx); err != nil {
 		return err
 	}
 	if err := b.addNew(ctx); err != nil {
@@ -110,6 +115,32 @@ func (b *bench) addTwoArmed(ctx context.Context) error {
 	}
 	hot := &stream{flags: ack, vip: twoArmed.vip, clients: establishedClients, flows: 1}
 	b.add(p, twoArmed.name+"-established", hot, twoArmed.verdict)
+	return nil
+}
+
+// addIPv6 adds one hot connection of each method, in a table for all of them.
+func (b *bench) addIPv6(ctx context.Context) error {
+	p, err := b.openPlane()
+	if err != nil {
+		return err
+	}
+	for _, s := range []service{direct6, tunnel6, nat6} {
+		if err := p.establish(ctx, b.driver, s, 1); err != nil {
+			return err
+		}
+		requests := &stream{flags: ack, vip: s.vip, clients: establishedClients, flows: 1}
+		if s.forwarding != ipvs.Masq {
+			b.add(p, s.name+"-established", requests, s.verdict)
+			continue
+		}
+		if err := p.reply(b.driver, s, 1); err != nil {
+			return err
+		}
+		replies := *requests
+		replies.servers = s.rip
+		b.add(p, "nat-in-v6-established", requests, s.verdict)
+		b.add(p, "nat-out-v6-established", &replies, "masq-out")
+	}
 	return nil
 }
 

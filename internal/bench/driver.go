@@ -11,8 +11,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// frameSize is bpf/bench.bpf.c: FRAME_SIZE, in bytes.
-const frameSize = 64
+// Sizes of frames in bytes, of bpf/bench.bpf.c: FRAME_SIZE and FRAME6_SIZE.
+const (
+	frameSize  = 64
+	frame6Size = 80
+)
 
 // What the frames that the director receives have in common.
 var (
@@ -78,7 +81,7 @@ func (d *driver) send(to *ebpf.Program, s *stream, warm, packets int) (float64, 
 		return 0, fmt.Errorf("write batch: %w", err)
 	}
 	_, err := d.objects.Drive.Run(&ebpf.RunOptions{
-		Data:   make([]byte, frameSize),
+		Data:   make([]byte, s.frameSize()),
 		Repeat: uint32(warm + packets + 1), // once more to stop the clock
 	})
 	if err != nil {
@@ -110,6 +113,10 @@ func (s *stream) batch(warm, packets int) benchBatch {
 		b.Factor, b.Step = 1664525, 1013904223
 	}
 	frame := s.frame()
+	if s.vip.Is6() {
+		frame[12], frame[13] = 0x86, 0xdd
+		b.Ip6 = [2]uint32{binary.NativeEndian.Uint32([]byte{0x60, 0, 0, 0}), binary.NativeEndian.Uint32([]byte{0, 20, 6, 64})}
+	}
 	word := binary.NativeEndian.Uint32
 	b.Link.Macs = binary.NativeEndian.Uint64(frame[0:])
 	b.Link.MacRest = word(frame[8:])
@@ -136,7 +143,16 @@ func (s *stream) frame() [frameSize]byte {
 	return f
 }
 
+func (s *stream) frameSize() int {
+	if s.vip.Is6() {
+		return frame6Size
+	}
+	return frameSize
+}
+
+// hostOrder returns the last 32 bits of an address. Before them an IPv6 one has
+// bpf/bench.bpf.c: PREFIX6.
 func hostOrder(a netip.Addr) uint32 {
-	b := a.As4()
-	return binary.BigEndian.Uint32(b[:])
+	b := a.As16()
+	return binary.BigEndian.Uint32(b[12:])
 }

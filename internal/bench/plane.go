@@ -42,9 +42,24 @@ var (
 	nat      = service{"nat", ipvs.Masq, "rr", address(192, 0, 2, 3), address(10, 0, 3, 0), "lo", "masq-in"}
 	weighted = service{"dr-wrr", ipvs.Route, "wrr", address(192, 0, 2, 4), address(10, 0, 1, 0), "lo", "route"}
 	twoArmed = service{"dr-redirect", ipvs.Route, "rr", address(192, 0, 2, 5), address(10, 0, 4, 0), secondPort, "route"}
+	direct6  = direct.inIPv6()
+	tunnel6  = tunnel.inIPv6()
+	nat6     = nat.inIPv6()
 
-	services = []service{direct, tunnel, nat, weighted, twoArmed}
+	services = []service{direct, tunnel, nat, weighted, twoArmed, direct6, tunnel6, nat6}
 )
+
+// inIPv6 is the same service with the addresses' bits behind an IPv6 prefix.
+func (s service) inIPv6() service {
+	s.name, s.vip, s.rip = s.name+"-v6", address6(s.vip), address6(s.rip)
+	return s
+}
+
+func address6(a netip.Addr) netip.Addr {
+	bytes := netip.MustParseAddr("2001:db8::").As16()
+	copy(bytes[12:], a.AsSlice())
+	return netip.AddrFrom16(bytes)
+}
 
 func address(a, b, c, d byte) netip.Addr {
 	return netip.AddrFrom4([4]byte{a, b, c, d})
@@ -100,13 +115,21 @@ func (p *plane) configure() error {
 			p.SetNextHop(rip, dataplane.NextHop{
 				Interface: ports[s.port],
 				Source:    directorMAC[:],
-				Neighbour: []byte{2, 0, 0, 0, 1, rip.As4()[3]},
+				Neighbour: []byte{2, 0, 0, 0, 1, rip.As16()[15]},
 				MTU:       1500,
-				Address:   address(10, 0, 0, 1),
+				Address:   directorAddress(rip),
 			})
 		}
 	}
 	return nil
+}
+
+func directorAddress(rip netip.Addr) netip.Addr {
+	own := address(10, 0, 0, 1)
+	if rip.Is6() {
+		return address6(own)
+	}
+	return own
 }
 
 // realServers yields the addresses of a service's real servers, in order.
