@@ -35,6 +35,13 @@ const (
 	BadFragment      Verdict = "bad-fragment"
 )
 
+// Verdicts are those that the model can reach.
+var Verdicts = []Verdict{
+	NotOurs, OtherProtocol, OtherHost, Malformed, Martian, Fragment, NoConnection, Unrelated, Local,
+	ReplyExpired, MasqIn, MasqOut, Tunnel, Route, ErrorIn, ErrorOut, NoDestination, NoRoute, TTLExceeded,
+	TooBig, DestinationGone, NoNeighbour, BadChecksum, ErrorExpired, NeedsFragmenting, BadFragment,
+}
+
 // Outcome is what became of a packet.
 type Outcome struct {
 	Verdict Verdict
