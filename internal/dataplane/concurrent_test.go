@@ -18,7 +18,7 @@ import (
 func TestConcurrent(t *testing.T) {
 	b := newBenchOf(t, 64)
 	for n := 1; n <= 4; n++ {
-		b.apply(fmt.Sprintf("-A -t 10.0.0.8%d:80 -s %s", n, schedulerName(n%2 == 0)))
+		b.apply(fmt.Sprintf("-A -t 10.0.0.8%d:80 -s %s%s", n, schedulerName(n%2 == 0), []string{"", " -p 20"}[n/3]))
 		for server := 11; server <= 14; server++ {
 			b.apply(fmt.Sprintf("-a -t 10.0.0.8%d:80 -r 192.168.1.%d:80 %s -w %d", n, server, []string{"-m", "-g", "-i"}[n%3], server-10))
 		}
@@ -57,6 +57,7 @@ func TestConcurrent(t *testing.T) {
 	if live, _ := b.Capacity(); live != 0 {
 		t.Errorf("%d connections are counted when all are over", live)
 	}
+	b.wantPersistent("when all are over", "")
 }
 
 // sendMany sends packets of few clients, so that their entries are contested,
