@@ -28,7 +28,7 @@ func connectIdle(t *testing.T, c *lab.Cluster) (service string, conn idle) {
 	rs := c.Servers[0]
 	var listener net.Listener
 	err := c.Node(rs.Name).Do(func() (err error) {
-		listener, err = net.Listen("tcp4", ":7000")
+		listener, err = net.Listen("tcp", ":7000")
 		return err
 	})
 	if err != nil {
@@ -36,9 +36,9 @@ func connectIdle(t *testing.T, c *lab.Cluster) (service string, conn idle) {
 	}
 	defer listener.Close()
 	mustLvsx(t, c, "ipvsadm", "-A", "-t", service)
-	mustLvsx(t, c, "ipvsadm", "-a", "-t", service, "-r", rs.RIP.String()+":7000", map[lab.Method]string{lab.NAT: "-m", lab.TUN: "-i", lab.DR: "-g"}[c.Method])
+	mustLvsx(t, c, "ipvsadm", "-a", "-t", service, "-r", net.JoinHostPort(rs.RIP.String(), "7000"), map[lab.Method]string{lab.NAT: "-m", lab.TUN: "-i", lab.DR: "-g"}[c.Method])
 	err = c.Node("client").Do(func() (err error) {
-		conn.client, err = net.DialTimeout("tcp4", service, 5*time.Second)
+		conn.client, err = net.DialTimeout("tcp", service, 5*time.Second)
 		return err
 	})
 	if err != nil {
@@ -111,7 +111,7 @@ func TestRemovedIsTold(t *testing.T) {
 		if out := mustLvsx(t, c, "list"); !strings.HasSuffix(out, fmt.Sprintf("\nlvsx service set -t %s --removed reset\n", service)) {
 			t.Errorf("listed as\n%s", out)
 		}
-		mustLvsx(t, c, "ipvsadm", "-d", "-t", service, "-r", c.Servers[0].RIP.String()+":7000")
+		mustLvsx(t, c, "ipvsadm", "-d", "-t", service, "-r", net.JoinHostPort(c.Servers[0].RIP.String(), "7000"))
 		wantReset(t, "client", conn.client)
 		wantReset(t, "server", conn.server)
 	})
