@@ -1,98 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/*
- * The connection table: buckets of eight entries, two buckets a connection
- * may be in, no locks. An entry is claimed by compare-and-swap, written, then
- * published. See types.h for an entry's life.
- */
+/* A connection: how it is found, moves on, ends and begins. */
 #ifndef LVSX_CONN_H
 #define LVSX_CONN_H
 
+#include "claim.h"
 #include "control.h"
 #include "load.h"
 #include "maps.h"
 #include "packet.h"
+#include "table.h"
 #include "tcp.h"
 #include "types.h"
-
-static __always_inline enum phase phase_of(__u32 life)
-{
-	return life & ((1 << LIFE_STATE_SHIFT) - 1);
-}
-
-static __always_inline enum state state_of(__u32 life)
-{
-	return life >> LIFE_STATE_SHIFT & LIFE_STATE_MASK;
-}
-
-static __always_inline __u32 make_life(__u32 generation, enum state state, enum phase phase)
-{
-	return generation << LIFE_GENERATION_SHIFT | (__u32)state << LIFE_STATE_SHIFT | phase;
-}
-
-static __always_inline __u32 generation_of(__u32 life)
-{
-	return life >> LIFE_GENERATION_SHIFT;
-}
-
-/* Where a connection may be: two buckets, and the entry in them to look at first. */
-struct place {
-	__u32 buckets[2];
-	__u32 home;
-};
-
-static __always_inline __u32 reduce(__u32 hash)
-{
-	return (__u64)hash * bucket_count >> 32;
-}
-
-/* place_of hashes the client's side alone, so that both directions find it. */
-static __always_inline struct place place_of(const union addr *client, __be16 port, __u8 proto)
-{
-	const __u64 multiplier = 0x9e3779b97f4a7c15ULL;
-	__u64 hash = client->halves[0] ^ hash_seed[0];
-	struct place place;
-
-	hash *= multiplier;
-	hash ^= hash >> 32;
-	hash ^= client->halves[1];
-	hash *= multiplier;
-	hash ^= hash >> 29;
-	hash ^= hash_seed[1] ^ ((__u64)proto << 16 | port);
-	hash *= multiplier;
-	hash ^= hash >> 32;
-	/* Clients count up: without this they crowd some buckets. */
-	hash *= multiplier;
-	hash ^= hash >> 29;
-
-	place.home = hash & (BUCKET_CONNS - 1);
-	place.buckets[0] = reduce(hash >> 32);
-	place.buckets[1] = reduce((hash * multiplier) >> 32);
-	return place;
-}
-
-/* The entry to look at in turn i. */
-static __always_inline __u32 neighbour(const struct place *place, __u32 i)
-{
-	__u32 slot = place->home ^ i;
-
-	/* Linux 6.1 loses the bounds if clang moves the exclusive or behind the mask. */
-	asm volatile("" : "+r"(slot));
-	return slot & (BUCKET_CONNS - 1);
-}
-
-static __always_inline int is_expired(const struct conn *conn, __u32 now)
-{
-	return (__s32)(READ_ONCE(conn->expires) - now) <= 0 && !is_controlling(conn);
-}
 
 enum direction {
 	REQUEST, /* from the client to the VIP */
 	REPLY,	 /* from a NAT real server to the client */
 };
 
-/* What a search found: the entry, and its life at that moment. */
+/* What a search found: the connection, and its life at that moment. */
 struct found {
 	struct conn *conn;
+	__u32 location;
 	__u32 life;
 	__u32 dest;
 };
@@ -136,24 +64,37 @@ static __always_inline int is_from(const struct conn *conn, __u32 key, const str
 	       real_port(conn->flags, dest, conn->vport) == flow->port.source;
 }
 
-static __always_inline int match(struct conn *conn, const struct flow *flow,
+/* is_of tells whether an entry is of the flow's connection, and not over. */
+static __always_inline int is_of(const struct conn *conn, const struct flow *flow,
+				 enum direction direction, __u32 now)
+{
+	if (direction == REQUEST ? request_difference(conn, flow) : reply_difference(conn, flow))
+		return 0;
+	return !is_expired(conn, now) &&
+	       (direction == REQUEST || is_from(conn, READ_ONCE(conn->dest), flow));
+}
+
+/*
+ * match tells whether the life numbered i of a group, which is live and has the
+ * flow's tag, is of the flow's connection.
+ */
+static __always_inline int match(struct group *group, __u32 index, __u32 i, const struct flow *flow,
 				 enum direction direction, __u32 now, struct found *found)
 {
-	__u32 life = READ_ONCE(conn->life), dest;
-	__u64 different = direction == REQUEST ? request_difference(conn, flow)
-					       : reply_difference(conn, flow);
+	__u32 *at = life_at(group, i);
+	__u32 life = READ_ONCE(*at), location = index * GROUP_CONNS + i + 1;
+	struct conn *conn = conn_at(location);
 
-	if ((different | (phase_of(life) ^ PHASE_LIVE)))
+	if (!conn || !is_of(conn, flow, direction, now))
 		return 0;
-	dest = READ_ONCE(conn->dest);
-	if (is_expired(conn, now) || (direction == REPLY && !is_from(conn, dest, flow)))
+	found->location = location;
+	found->dest = READ_ONCE(conn->dest);
+	found->life = READ_ONCE(*at);
+	/* Taken over or marked dead while it was read: what was read may be another's. */
+	if (!is_same(found->life, life) || phase_of(life) != PHASE_LIVE)
 		return 0;
 	found->conn = conn;
-	found->dest = dest;
-	found->life = READ_ONCE(conn->life);
-	/* Taken over or marked dead while it was read: what was read may be another's. */
-	return generation_of(found->life) == generation_of(life) &&
-	       phase_of(found->life) == PHASE_LIVE;
+	return 1;
 }
 
 static __always_inline struct place place_of_flow(const struct flow *flow, enum direction direction)
@@ -163,71 +104,128 @@ static __always_inline struct place place_of_flow(const struct flow *flow, enum 
 	return place_of(&flow->dst, flow->port.dest, flow->proto);
 }
 
-/*
- * locate looks into both buckets. A function of its own, so that the verifier
- * looks through it once. 0: nothing found, else the entry's number in the
- * table plus one.
- */
-__noinline __u64 locate(const struct flow *flow, enum direction direction, __u32 now)
-{
-	struct found found = {};
+/* A search through all groups where a connection may be. */
+struct hunt {
+	const struct flow *flow;
+	enum direction direction;
+	__u32 now;
+	__u32 except;	/* a location not meant, 0: none */
+	__u32 location; /* what was found */
 	struct place place;
+	__u32 index; /* of the group to look at */
+	__u64 alike; /* its lives that are still to be looked at */
+};
+
+static __always_inline void enter_group(struct hunt *hunt, __u32 index)
+{
+	struct group *group = group_at(index);
+
+	hunt->index = index;
+	hunt->alike = group ? lives_of(group, &hunt->place) : 0;
+}
+
+/* One life at a time: loops in loops are more than the verifier has patience for. */
+static long hunt_step(__u32 turn __attribute__((unused)), struct hunt *hunt)
+{
+	__u32 index = hunt->index;
+	__u32 location = index * GROUP_CONNS + lowest(hunt->alike) + 1;
+	struct group *group;
+
+	if (hunt->alike && location != hunt->except) {
+		const struct conn *conn = conn_at(location);
+
+		if (conn && is_of(conn, hunt->flow, hunt->direction, hunt->now)) {
+			hunt->location = location;
+			return 1;
+		}
+	}
+	hunt->alike &= hunt->alike - 1;
+	if (hunt->alike)
+		return 0;
+	group = group_at(index);
+	index = group_after(&hunt->place, index);
+	if (!group || index == NO_GROUP || !READ_ONCE(group->passed))
+		return 1;
+	enter_group(hunt, index);
+	return 0;
+}
+
+/* So many lives are looked at. */
+#define HUNT_STEPS (1 << 13)
+
+/*
+ * locate looks into all groups. A function of its own, so that the verifier
+ * looks through it once. The connection's location, or 0.
+ */
+__noinline __u32 locate(const struct flow *flow, enum direction direction, __u32 now, __u32 except)
+{
+	struct hunt hunt = { .flow = flow, .direction = direction, .now = now, .except = except };
 
 	if (!flow)
 		return 0;
-	place = place_of_flow(flow, direction);
-	for (__u32 b = 0; b < 2; b++) {
-		__u32 index = b ? place.buckets[1] : place.buckets[0];
-		struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
+	hunt.place = place_of_flow(flow, direction);
+	enter_group(&hunt, hunt.place.first);
+	bpf_loop(HUNT_STEPS, hunt_step, &hunt, 0);
+	return hunt.location;
+}
 
-		if (!bucket)
-			return 0;
-		for (__u32 i = 0; i < BUCKET_CONNS; i++) {
-			__u32 slot = neighbour(&place, i);
+/* fetch looks at what is at a location, if it is what the flow is of. */
+static __always_inline int fetch(__u32 location, const struct flow *flow, enum direction direction,
+				 __u32 now, struct found *found)
+{
+	__u32 index = (location - 1) / GROUP_CONNS;
+	struct group *group = group_at(index);
 
-			if (match(&bucket->conns[slot], flow, direction, now, &found))
-				return (__u64)index * BUCKET_CONNS + slot + 1;
-		}
-	}
-	return 0;
+	return group &&
+	       match(group, index, (location - 1) % GROUP_CONNS, flow, direction, now, found);
 }
 
 static __always_inline int find_anywhere(const struct flow *flow, enum direction direction,
 					 __u32 now, struct found *found)
 {
-	__u64 location = locate(flow, direction, now);
-	struct conn *conn;
+	__u32 location = locate(flow, direction, now, 0);
 
-	if (!location)
-		return 0;
-	conn = conn_at(location);
-	return conn && match(conn, flow, direction, now, found);
+	return location && fetch(location, flow, direction, now, found);
 }
 
-/* find_conn looks first where nearly every connection is: at home in the first bucket. */
+static __noinline void find_beyond(const struct flow *flow, enum direction direction, __u32 now,
+				   struct found *found)
+{
+	find_anywhere(flow, direction, now, found);
+}
+
+/* find_conn looks first where nearly every connection is: in the first group, alone with its tag.
+ */
 static __always_inline int find_conn(const struct place *place, const struct flow *flow,
 				     enum direction direction, __u32 now, struct found *found)
 {
-	__u32 index = place->buckets[0];
-	struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
+	struct group *group = group_at(place->first);
+	__u64 alike;
 
-	if (bucket &&
-	    match(&bucket->conns[place->home % BUCKET_CONNS], flow, direction, now, found))
+	if (!group)
+		return 0;
+	alike = lives_of(group, place);
+	if (likely(alike) && match(group, place->first, lowest(alike), flow, direction, now, found))
 		return 1;
-	return find_anywhere(flow, direction, now, found);
+	if (!alike && !READ_ONCE(group->passed))
+		return 0;
+	find_beyond(flow, direction, now, found);
+	return found->conn != NULL; /* which the verifier can follow */
 }
 
 /* end takes a connection out of the table and out of its destination's count. */
-static __always_inline void end(const struct found *found, __u32 now)
+static __noinline void end(const struct found *found, __u32 now)
 {
 	struct remains gone = remains_of(found->conn);
-	__u32 life = READ_ONCE(found->conn->life);
-	__u32 dead = make_life(generation_of(life), STATE_NONE, PHASE_DEAD);
+	__u32 *at = life_of(found->location), life;
 
-	if (phase_of(life) != PHASE_LIVE || generation_of(life) != generation_of(found->life) ||
-	    is_controlling(found->conn))
+	if (!at)
 		return;
-	if (__sync_val_compare_and_swap(&found->conn->life, life, dead) == life)
+	life = READ_ONCE(*at);
+	if (!is_same(life, found->life) || is_controlling(found->conn))
+		return;
+	if (__sync_val_compare_and_swap(
+		    at, life, with_phase(with_state(life, STATE_NONE), PHASE_DEAD)) == life)
 		account_gone(&gone, is_active(state_of(life)), now);
 }
 
@@ -249,6 +247,14 @@ static __always_inline void count_request(struct conn *conn)
 		conn->flags += 1 << CONN_PACKETS_SHIFT;
 }
 
+/* exchange gives the connection another life, if it still has the one that was found. */
+static __always_inline int exchange(const struct found *found, __u32 life)
+{
+	__u32 *at = life_of(found->location);
+
+	return at && __sync_val_compare_and_swap(at, found->life, life) == found->life;
+}
+
 /*
  * step moves the connection to its next state and restarts its timer. Only
  * whoever exchanges the state changes the destination's count.
@@ -258,20 +264,17 @@ static __always_inline enum state step(struct found *found, enum half half, enum
 {
 	struct conn *conn = found->conn;
 	enum state state = state_of(found->life), next = STATE_UDP;
-	__u32 expires;
+	__u32 expires, life;
 
 	if (conn->proto == IPPROTO_TCP)
 		next = tcp_step(state, half, event);
-	else if (!(conn->flags & CONN_CONFIRMED) && state == STATE_UDP)
-		conn->flags |= CONN_CONFIRMED;
+	life = with_state(found->life, next);
+	if (conn->proto != IPPROTO_TCP && state == STATE_UDP)
+		life |= LIFE_CONFIRMED;
 
-	if (next != state) {
-		__u32 life = make_life(generation_of(found->life), next, PHASE_LIVE);
-
-		if (__sync_val_compare_and_swap(&conn->life, found->life, life) == found->life &&
-		    is_active(next) != is_active(state))
-			account_activity(found->dest, is_active(next) ? 1 : -1);
-	}
+	if (unlikely(life != found->life) && exchange(found, life) &&
+	    is_active(next) != is_active(state))
+		account_activity(found->dest, is_active(next) ? 1 : -1);
 	if (unlikely(conn->control) && is_assuring(conn, next, half)) {
 		conn->flags |= CONN_CONFIRMED;
 		assure_template(conn->control);
@@ -283,102 +286,48 @@ static __always_inline enum state step(struct found *found, enum half half, enum
 	return next;
 }
 
+/*
+ * Two CPUs may enter the same connection at once. Each publishes its own, then
+ * looks for another's; as a publication is seen by who looks after his own, one
+ * of both at least sees both. The lower location stays, whoever sees it.
+ */
+static __noinline void settle(const struct flow *flow, __u32 now, struct found *found)
+{
+	__u32 other = locate(flow, REQUEST, now, found->location);
+	struct found theirs = {};
+
+	if (!other)
+		return;
+	if (other > found->location) {
+		if (fetch(other, flow, REQUEST, now, &theirs))
+			end(&theirs, now);
+		return;
+	}
+	end(found, now);
+	fetch(other, flow, REQUEST, now, found);
+}
+
+/* is_alone tells that no other connection can be the same as one just published. */
+__noinline int is_alone(const struct flow *flow)
+{
+	struct group *group;
+	struct place place;
+	__u64 alike;
+
+	if (!flow)
+		return 1;
+	place = place_of_flow(flow, REQUEST);
+	group = group_at(place.first);
+	alike = group ? lives_of(group, &place) : 0;
+	return group && !(alike & (alike - 1)) && !READ_ONCE(group->passed);
+}
+
 /* What was decided for a new connection. */
 struct choice {
 	__u32 dest;
 	__u32 control; /* location of its template, that is held for it; 0: none */
 	enum conn_flags flags;
 };
-
-/*
- * worth says how much an entry is worth keeping when a new connection needs its
- * place; the smallest goes. Nothing in the middle of its life is ever given up.
- */
-#define WORTH_FREE 0
-#define WORTH_EXPIRED 1
-#define WORTH_EMBRYONIC 2
-#define WORTH_CLOSED (1u << 30)
-#define WORTH_KEEPING 0xffffffff
-
-static __always_inline int is_embryonic(const struct conn *conn, enum state state)
-{
-	return state == STATE_SYN_RECV || state == STATE_SYNACK ||
-	       (state == STATE_NONE && !(conn->flags & CONN_CONFIRMED)) ||
-	       (state == STATE_UDP && !(conn->flags & CONN_CONFIRMED));
-}
-
-static __always_inline int is_closed(enum state state)
-{
-	return state == STATE_TIME_WAIT || state == STATE_CLOSE || state == STATE_LAST_ACK ||
-	       state == STATE_KILLED;
-}
-
-static __always_inline __u32 worth(const struct conn *conn, __u32 life, __u32 now)
-{
-	__u32 left = READ_ONCE(conn->expires) - now;
-
-	if (phase_of(life) == PHASE_FREE)
-		return WORTH_FREE;
-	if (phase_of(life) == PHASE_BUSY || (phase_of(life) == PHASE_LIVE && is_controlling(conn)))
-		return WORTH_KEEPING;
-	if (phase_of(life) == PHASE_DEAD || (__s32)left <= 0)
-		return WORTH_EXPIRED;
-	if (left >= WORTH_CLOSED / 2)
-		return WORTH_KEEPING;
-	if (is_embryonic(conn, state_of(life)))
-		return WORTH_EMBRYONIC + left;
-	if (is_closed(state_of(life)) || is_template(conn))
-		return WORTH_CLOSED + left;
-	return WORTH_KEEPING;
-}
-
-/*
- * claim takes over the entry of least worth among both buckets, leaving it
- * BUSY: its number plus one, or 0.
- */
-__noinline __u64 claim(const struct place *place, __u32 now)
-{
-	__u32 least = WORTH_KEEPING, seen = 0, busy;
-	struct remains gone;
-	struct conn *conn;
-	__u64 best = 0;
-
-	if (!place)
-		return 0;
-	for (__u32 b = 0; b < 2 && least > WORTH_EXPIRED; b++) {
-		__u32 index = b ? place->buckets[1] : place->buckets[0];
-		struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
-
-		if (!bucket)
-			return 0;
-		for (__u32 i = 0; i < BUCKET_CONNS && least > WORTH_FREE; i++) {
-			__u32 slot = neighbour(place, i);
-			__u32 life = READ_ONCE(bucket->conns[slot].life);
-			__u32 mine = worth(&bucket->conns[slot], life, now);
-
-			if (mine < least) {
-				least = mine;
-				best = (__u64)index * BUCKET_CONNS + slot + 1;
-				seen = life;
-			}
-		}
-	}
-	conn = best ? conn_at(best) : NULL;
-	if (!conn)
-		return 0;
-	gone = remains_of(conn);
-	busy = make_life(generation_of(seen) + 1, STATE_NONE, PHASE_BUSY);
-	if (__sync_val_compare_and_swap(&conn->life, seen, busy) != seen)
-		return 0;
-	if (phase_of(seen) != PHASE_LIVE)
-		return best;
-	if (is_controlling(conn)) { /* since a moment ago: it stays */
-		__sync_val_compare_and_swap(&conn->life, busy, seen);
-		return 0;
-	}
-	account_gone(&gone, is_active(state_of(seen)), now);
-	return best;
-}
 
 /* fill writes what an entry is found by, and where it leads. */
 static __always_inline void fill(struct conn *conn, const struct flow *flow, __u32 dest,
@@ -396,33 +345,30 @@ static __always_inline void fill(struct conn *conn, const struct flow *flow, __u
 }
 
 /* publish lets an entry that was claimed and filled be found. */
-static __always_inline void publish(struct conn *conn, struct found *found)
+static __always_inline void publish(struct conn *conn, __u32 location, struct found *found)
 {
+	__u32 *at = life_of(location);
+
 	found->conn = conn;
+	found->location = location;
 	found->dest = conn->dest;
-	found->life = make_life(generation_of(conn->life), STATE_NONE, PHASE_LIVE);
+	if (!at)
+		return;
+	found->life = with_phase(READ_ONCE(*at), PHASE_LIVE);
 	/* An exchange, not a store: it orders the writes before it on every CPU. */
-	__sync_lock_test_and_set(&conn->life, found->life);
+	__sync_lock_test_and_set(at, found->life);
 }
 
-/*
- * new_conn enters a connection for a request. If another CPU entered the same
- * one meanwhile, this one gives way and the other's is found.
- */
-static __always_inline int new_conn(const struct place *place, const struct packet *pkt,
-				    const struct choice *choice, __u32 ifindex, struct found *found)
+/* new_conn enters a connection for a request, or finds the one that another CPU entered. */
+static __always_inline int new_conn(const struct packet *pkt, const struct choice *choice,
+				    __u32 ifindex, struct found *found)
 {
 	__u32 now = pkt->moment.now;
-	struct found other = {};
-	__u64 location = claim(place, now);
-	struct conn *conn;
+	__u32 location = find_room(&pkt->flow, now);
+	struct conn *conn = location ? conn_at(location) : NULL;
 
-	if (!location) /* lost a race for the entry: once more, then the table is full */
-		location = claim(place, now);
-	conn = location ? conn_at(location) : NULL;
 	if (!conn)
 		return 0;
-
 	/* kernel: ip_vs_conn_new() gives 3 s until the state machine ran */
 	fill(conn, &pkt->flow, choice->dest, choice->flags,
 	     now + settings.timeouts[0].states[STATE_SYN_RECV]);
@@ -430,12 +376,9 @@ static __always_inline int new_conn(const struct place *place, const struct pack
 	conn->rest.hop.ifindex = ifindex;
 	conn->control = choice->control;
 	account_begin(choice->dest);
-	publish(conn, found);
-
-	if (find_anywhere(&pkt->flow, REQUEST, now, &other) && other.conn != conn) {
-		end(found, now);
-		*found = other;
-	}
+	publish(conn, location, found);
+	if (unlikely(!is_alone(&pkt->flow)))
+		settle(&pkt->flow, now, found);
 	return 1;
 }
 

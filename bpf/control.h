@@ -16,20 +16,12 @@
 #include "load.h"
 #include "maps.h"
 #include "packet.h"
+#include "table.h"
 #include "types.h"
 
 static __always_inline int is_template(const struct conn *conn)
 {
 	return conn->proto & PROTO_TEMPLATE;
-}
-
-/* The entry of a location, which is its number plus one. */
-static __always_inline struct conn *conn_at(__u64 location)
-{
-	__u32 index = (location - 1) / BUCKET_CONNS;
-	struct bucket *bucket = bpf_map_lookup_elem(&conns, &index);
-
-	return bucket ? &bucket->conns[(location - 1) % BUCKET_CONNS] : NULL;
 }
 
 /* is_controlling tells whether an entry's end must wait for the end of others. */
@@ -74,9 +66,14 @@ __noinline int release_template(__u32 control, __u32 ended)
 __noinline int assure_template(__u32 control)
 {
 	struct conn *template = conn_at(control);
+	__u32 *at = life_of(control), life;
 
-	if (template && is_template(template))
-		template->flags |= CONN_CONFIRMED;
+	if (!template || !at || !is_template(template))
+		return 0;
+	template->flags |= CONN_CONFIRMED;
+	life = READ_ONCE(*at);
+	if (!(life & LIFE_CONFIRMED))
+		__sync_val_compare_and_swap(at, life, life | LIFE_CONFIRMED);
 	return 0;
 }
 

@@ -157,14 +157,23 @@ static __always_inline __u64 call_of(struct xdp_md *ctx, const struct packet *pk
 }
 
 /* remember_choice enters a template for a destination that was chosen now. */
-static __always_inline __u64 remember_choice(const struct flow *key, const struct service *service,
+static __always_inline __u32 remember_choice(const struct flow *key, const struct service *service,
 					     __u32 dest, __u32 now, __u64 call)
 {
-	__u64 location = new_template(key, service, dest, now, call >> 32);
-	struct conn *template = location ? conn_at(location) : NULL;
+	__u32 location = find_room(key, now);
+	struct conn *template;
+	__u32 *at;
 
-	if (call && template)
-		remember_call(location, generation_of(template->life));
+	if (location)
+		location = new_template(key, service, dest, now, location);
+	if (!call || !location)
+		return location;
+	template = conn_at(location);
+	at = life_of(location);
+	if (template && at) {
+		template->rest.persistence.call = call >> 32;
+		remember_call(location, identity_of(READ_ONCE(*at)));
+	}
 	return location;
 }
 
@@ -175,10 +184,11 @@ static __always_inline __u64 remember_choice(const struct flow *key, const struc
 static __always_inline enum verdict persist(struct xdp_md *ctx, struct packet *pkt, __u32 number,
 					    const struct service *service, struct choice *choice)
 {
-	__u64 location, call = service->engine == ENGINE_SIP ? call_of(ctx, pkt) : 0;
+	__u64 call = service->engine == ENGINE_SIP ? call_of(ctx, pkt) : 0;
 	struct flow *key = template_key(service, &pkt->flow, call);
 	__u32 now = pkt->moment.now;
 	struct conn *template;
+	__u32 location;
 
 	if (service->engine == ENGINE_SIP && !call)
 		return VERDICT_NO_CALL_ID;
@@ -198,7 +208,7 @@ static __always_inline enum verdict persist(struct xdp_md *ctx, struct packet *p
 	if (pkt->flow.port.dest != service->key.port)
 		choice->flags |= CONN_KEEPS_PORT;
 	restart_template(template, now);
-	if (!is_one_packet(pkt, service) && hold(template))
+	if (!is_one_packet(pkt, service) && hold(location, template))
 		choice->control = location;
 	return VERDICT_COUNT;
 }
@@ -218,8 +228,7 @@ static __always_inline enum verdict choose_destination(struct xdp_md *ctx, struc
  * admit chooses a destination for a request without a connection, or for one
  * that ends the closed connection in found. VERDICT_COUNT: the new one is there.
  */
-static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
-				     const struct place *place, struct found *found)
+static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt, struct found *found)
 {
 	struct choice choice = { .dest = DEST_NONE };
 	const struct service *service;
@@ -254,7 +263,7 @@ static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
 	choice.flags |= (enum conn_flags)dest->forwarding;
 	if (is_one_packet(pkt, service))
 		return send_once(ctx, pkt, &choice, dest);
-	if (!new_conn(place, pkt, &choice, ctx->ingress_ifindex, found)) {
+	if (!new_conn(pkt, &choice, ctx->ingress_ifindex, found)) {
 		if (choice.control)
 			release_template(choice.control, pkt->moment.now);
 		return VERDICT_TABLE_FULL;
@@ -316,7 +325,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 		found.conn = NULL;
 	dest = known ? dest_of(&found) : NULL;
 	if (!known || ends_early(pkt, &found, dest)) {
-		verdict = admit(ctx, pkt, &place, &found);
+		verdict = admit(ctx, pkt, &found);
 		if (verdict != VERDICT_COUNT) {
 			if (known)
 				end(&found, pkt->moment.now);

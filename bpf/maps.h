@@ -152,7 +152,16 @@ struct {
 	__uint(max_entries, 1024);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, struct bucket);
+	__type(value, struct group);
+} groups SEC(".maps");
+
+/* Fifteen of each group. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 15360);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct conn);
 } conns SEC(".maps");
 
 /* Call-IDs for listings; the datapath goes by hashes. Calls beyond these are balanced unnamed. */
@@ -199,7 +208,7 @@ struct {
 struct director_settings settings SEC(".data.settings");
 
 /* Fixed at load. */
-const volatile __u32 bucket_count = 1024;
+const volatile __u32 group_count = 1024;
 const volatile __u64 hash_seed[2] = {};
 const volatile __u32 clock_shift = 4; /* a tick is 2^clock_shift jiffies */
 

@@ -99,9 +99,9 @@ static __always_inline int is_usable(const struct conn *template)
  * find_template returns the location of the template by a key, or 0. One that
  * cannot be used is moved away and left to its timer.
  */
-__noinline __u64 find_template(const struct flow *key, __u32 now)
+__noinline __u32 find_template(const struct flow *key, __u32 now)
 {
-	__u64 location = locate(key, REQUEST, now);
+	__u32 location = locate(key, REQUEST, now, 0);
 	struct conn *template = location ? conn_at(location) : NULL;
 
 	if (!template)
@@ -113,46 +113,47 @@ __noinline __u64 find_template(const struct flow *key, __u32 now)
 	return 0;
 }
 
-/* new_template enters a template and returns its location, or 0 if there is no room. */
-__noinline __u64 new_template(const struct flow *key, const struct service *service, __u32 dest,
-			      __u32 now, __u32 call)
+/*
+ * new_template enters a template at a location that was found for it, and
+ * returns that, or where another CPU entered the same.
+ */
+__noinline __u32 new_template(const struct flow *key, const struct service *service, __u32 dest,
+			      __u32 now, __u32 location)
 {
-	struct conn *template;
+	struct conn *template = conn_at(location);
 	struct found found = {};
-	__u64 location, first;
-	struct place place;
+	__u32 other;
 
-	if (!key || !service)
-		return 0;
-	place = place_of(&key->src, key->port.source, key->proto);
-	location = claim(&place, now);
-	template = location ? conn_at(location) : NULL;
-	if (!template)
+	if (!key || !service || !template)
 		return 0;
 	template->rest.persistence.timeout = service->timeout;
-	template->rest.persistence.call = call;
+	template->rest.persistence.call = 0;
 	template->control = 0;
 	fill(template, key, dest, key->port.dest ? 0 : CONN_KEEPS_PORT, now + service->timeout);
 	account_template(dest, 1);
-	publish(template, &found);
+	publish(template, location, &found);
 
-	first = locate(key, REQUEST, now);
-	if (!first || first == location)
+	other = locate(key, REQUEST, now, location);
+	if (!other)
 		return location;
 	end(&found, now);
-	return first;
+	return other;
 }
 
 /*
  * hold makes a template control one more connection. 0: it went away, or became
  * another's, in this very moment.
  */
-static __always_inline int hold(struct conn *template)
+static __always_inline int hold(__u32 location, struct conn *template)
 {
-	__u32 life = READ_ONCE(template->life);
+	const __u32 *at = life_of(location);
+	__u32 life;
 
+	if (!at)
+		return 0;
+	life = READ_ONCE(*at);
 	__sync_fetch_and_add(&template->control, 1);
-	if (phase_of(life) == PHASE_LIVE && READ_ONCE(template->life) == life)
+	if (phase_of(life) == PHASE_LIVE && is_same(READ_ONCE(*at), life))
 		return 1;
 	__sync_fetch_and_add(&template->control, -1);
 	return 0;

@@ -60,11 +60,11 @@ static __noinline int starts_anew(const struct packet *pkt, const struct found *
 /* kill makes both ends of a connection hear of its end: whoever sends. */
 static __always_inline void kill(struct found *found, __u32 now)
 {
-	__u32 life = make_life(generation_of(found->life), STATE_KILLED, PHASE_LIVE);
+	__u32 life = with_state(found->life, STATE_KILLED);
 	struct conn *conn = found->conn;
 
 	conn->flags &= ~(CONN_SERVER_TOLD | CONN_CLIENT_TOLD);
-	if (__sync_val_compare_and_swap(&conn->life, found->life, life) != found->life)
+	if (!exchange(found, life))
 		return;
 	if (is_active(state_of(found->life)))
 		account_activity(found->dest, -1);

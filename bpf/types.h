@@ -353,8 +353,8 @@ struct stats {
 
 enum conn_flags {
 	CONN_FORWARDING = 7,  /* mask: enum forwarding, as it was when the connection was made */
-	CONN_CONFIRMED = 8,   /* UDP: more than one packet was seen; TCP: the template knows that it
-				 is established; a template: it is assured */
+	CONN_CONFIRMED = 8,   /* TCP: the template knows that it is established; a template: it is
+				 assured */
 	CONN_KEEPS_PORT = 16, /* the real server's port is the virtual one, whatever its destination
 				 says */
 	CONN_SERVER_TOLD = 0x20, /* killed: the client's last packet went to the real server */
@@ -400,12 +400,6 @@ union conn_rest {
  * One connection, found from both sides by its client's address, port and
  * protocol; the real address stands in the destination. Or a persistence
  * template, which has PROTO_TEMPLATE in its protocol, so that no packet finds it.
- *
- * life holds phase (2 bits), state (6 bits) and generation (24 bits), changed
- * only by compare-and-swap: FREE -> BUSY (claimed by one writer) -> LIVE ->
- * DEAD (ageing marks) -> FREE (ageing, a tick later). A dead entry, and a live
- * one that has expired or must give way, may go to BUSY with a new generation;
- * readers therefore compare life again after reading the rest.
  */
 struct conn {
 	union addr cip;
@@ -424,7 +418,7 @@ struct conn {
 	 * 0; of a template how many connections it controls.
 	 */
 	__u32 control;
-	__u32 life;
+	__u32 pad;
 };
 _Static_assert(sizeof(struct conn) == CACHE_LINE, "conn is one cache line");
 
@@ -435,15 +429,39 @@ enum phase {
 	PHASE_DEAD,
 };
 
-#define LIFE_STATE_SHIFT 2
-#define LIFE_STATE_MASK 0x3f
-#define LIFE_GENERATION_SHIFT 8
+/*
+ * A connection's life, apart from its entry: phase (2 bits), tag (12 bits of
+ * the hash), state (5 bits), whether it is
+ * confirmed, and generation (12 bits).
+ * It is one word, changed only by compare-and-swap, so that who changes it owns
+ * what it stands for: FREE -> BUSY (claimed by one writer) -> LIVE -> DEAD ->
+ * FREE (both by ageing, with time between). A dead connection, and a live one
+ * that has expired or must give way, may go to BUSY with another generation:
+ * who reads the entry of a live one therefore reads life again afterwards.
+ */
+#define LIFE_PHASE_MASK 3
+#define LIFE_TAG_SHIFT 2
+#define LIFE_TAG_MASK 0xfff
+#define LIFE_KEY_MASK 0x3fff /* phase and tag */
+#define LIFE_STATE_SHIFT 14
+#define LIFE_STATE_MASK 0x1f
+#define LIFE_CONFIRMED (1 << 19) /* UDP: more than one packet was seen; a template: it is assured  \
+				  */
+#define LIFE_GENERATION_SHIFT 20
+#define LIFE_GENERATION_MASK 0xfff
+_Static_assert(STATE_COUNT <= LIFE_STATE_MASK + 1, "a life holds any state");
 
-#define BUCKET_CONNS 8
+#define GROUP_CONNS 15
 
-struct bucket {
-	struct conn conns[BUCKET_CONNS];
+struct group {
+	__u32 lives[GROUP_CONNS];
+	/* When somebody last looked for room beyond this group: ticks << 2 | PASSED_MARK; 0:
+	 * nobody */
+	__u32 passed;
 };
+_Static_assert(sizeof(struct group) == CACHE_LINE, "group is one cache line");
+
+#define PASSED_MARK PHASE_BUSY /* looks like a life that is neither free nor live */
 
 enum interface_flags {
 	INTERFACE_GENERIC = 1,	  /* generic XDP: sees packets merged by offload */

@@ -20,7 +20,7 @@ type memory [][]byte
 type image [][]byte
 
 // remembered are the maps that a connection is entered in.
-var remembered = []string{"conns", "dest_loads"}
+var remembered = []string{"groups", "conns", "dest_loads"}
 
 // mapMemory finds the maps by way of the program that uses them.
 func mapMemory(program *ebpf.Program) (memory, error) {

@@ -24,7 +24,7 @@ func fromEngine(e directorEngine) string {
 // nameCall tells of which call a template is, and takes out of it what the
 // datapath mixed in (bpf/persist.h: template_key). That a call is unnamed can
 // be: the map of names may have been full.
-func (d *Dataplane) nameCall(conn *ipvs.Conn, c directorConn, location uint32) {
+func (d *Dataplane) nameCall(conn *ipvs.Conn, c directorConn, location, life uint32) {
 	if !conn.Template || c.Rest.Persistence.Call == 0 {
 		return
 	}
@@ -36,7 +36,7 @@ func (d *Dataplane) nameCall(conn *ipvs.Conn, c directorConn, location uint32) {
 	conn.VIP = fromAddrPort(vip, c.Vport)
 	conn.Engine = ipvs.SIP
 	var call directorCall
-	if d.maps.Calls.Lookup(directorCallKey{Location: location, Generation: c.Life >> generationShift}, &call) == nil {
+	if d.maps.Calls.Lookup(directorCallKey{Location: location, Generation: identityOf(life)}, &call) == nil {
 		conn.EngineData = string(call.Text[:call.Length])
 	}
 }
@@ -48,8 +48,8 @@ func (d *Dataplane) SweepCalls() error {
 	var over []directorCallKey
 	entries := d.maps.Calls.Iterate()
 	for entries.Next(&key, &call) {
-		life := atomic.LoadUint32(&d.entryAt(key.Location).Life)
-		if phaseOf(life) != phaseLive || life>>generationShift != key.Generation {
+		life := atomic.LoadUint32(d.entryAt(key.Location).life)
+		if phaseOf(life) != phaseLive || identityOf(life) != key.Generation {
 			over = append(over, key)
 		}
 	}

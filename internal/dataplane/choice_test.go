@@ -327,14 +327,11 @@ func TestChoicesOfModel(t *testing.T) {
 // endConns makes it be the end of some clients' connections.
 func (b *bench) endConns(clients []int) {
 	b.t.Helper()
-	for i := range b.buckets.at {
-		for j := range b.buckets.at[i].Conns {
-			entry := &b.buckets.at[i].Conns[j]
-			cip := fromAddrPort(entry.Cip, entry.Cport)
-			if phaseOf(entry.Life) == phaseLive && slices.ContainsFunc(clients, func(n int) bool { return clientNumber(n) == cip }) {
-				entry.Expires = b.now
-				b.mark(entry, b.now)
-			}
+	for e := range b.live() {
+		cip := fromAddrPort(e.conn.Cip, e.conn.Cport)
+		if slices.ContainsFunc(clients, func(n int) bool { return clientNumber(n) == cip }) {
+			e.conn.Expires = b.now
+			b.mark(e, b.now)
 		}
 	}
 }

@@ -3,31 +3,41 @@
 package dataplane
 
 import (
+	"iter"
 	"net/netip"
 	"sync/atomic"
-	"time"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
-// An entry's life word: bpf/types.h, struct conn.
+// A connection's life: bpf/types.h.
 const (
-	phaseMask       = 3
-	phaseFree       = 0
-	phaseLive       = 2
-	phaseDead       = 3
-	lifeStateShift  = 2
-	lifeStateMask   = 0x3f
-	generationShift = 8
+	phaseMask           = 3
+	phaseFree           = 0
+	phaseLive           = 2
+	phaseDead           = 3
+	lifeStateShift      = 14
+	lifeStateMask       = 0x1f
+	lifeConfirmed       = 1 << 19
+	lifeGenerationShift = 20
 )
 
-// deadSeen stands in place of a dead entry's state after ageing has met it once.
+// groupConns is bpf/types.h: GROUP_CONNS.
+const groupConns = len(directorGroup{}.Lives)
+
+// deadSeen stands in place of a dead connection's state after ageing has met it
+// once.
 const deadSeen = 1
 
 func phaseOf(life uint32) uint32 { return life & phaseMask }
 
 func stateOf(life uint32) directorState {
 	return directorState(life >> lifeStateShift & lifeStateMask)
+}
+
+// identityOf is bpf/table.h: identity_of().
+func identityOf(life uint32) uint32 {
+	return life &^ (lifeStateMask<<lifeStateShift | lifeConfirmed)
 }
 
 // isActive is bpf/tcp.h: is_active().
@@ -49,40 +59,68 @@ func (d *Dataplane) loadOf(index uint32) (active, total uint32) {
 	return atomic.LoadUint32(&d.loads.at[index].Active), atomic.LoadUint32(&d.loads.at[index].Total)
 }
 
+// entry is a place in the table: a connection and, apart from it, its life.
+type entry struct {
+	location uint32 // in the table, from 1 on
+	life     *uint32
+	conn     *directorConn
+}
+
+func (d *Dataplane) entryAt(location uint32) entry {
+	at := int(location - 1)
+	return entry{location, &d.groups.at[at/groupConns].Lives[at%groupConns], &d.conns.at[at]}
+}
+
+// entries yields the places of groups from first up to before end, in order.
+func (d *Dataplane) entries(first, end int) iter.Seq[entry] {
+	return func(yield func(entry) bool) {
+		for g := first; g < end; g++ {
+			for i := range groupConns {
+				if !yield(d.entryAt(uint32(g*groupConns + i + 1))) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// live yields the connections that live, over or not, each with its life.
+func (d *Dataplane) live() iter.Seq2[entry, uint32] {
+	return func(yield func(entry, uint32) bool) {
+		for e := range d.entries(0, len(d.groups.at)) {
+			if life := atomic.LoadUint32(e.life); phaseOf(life) == phaseLive && !yield(e, life) {
+				return
+			}
+		}
+	}
+}
+
 // Conns calls yield for each connection, in the order of the table, without
 // holding them all. It stops at yield's first error and returns it.
 func (d *Dataplane) Conns(yield func(ipvs.Conn) error) error {
 	d.expire()
 	now := d.clock.now()
-	for b := range d.buckets.at {
-		for i := range d.buckets.at[b].Conns {
-			conn, ok := d.read(uint32(b)*bucketConns+uint32(i)+1, now)
-			if !ok {
-				continue
-			}
-			if err := yield(conn); err != nil {
-				return err
-			}
+	for e, life := range d.live() {
+		conn, ok := d.read(e, life, now)
+		if !ok {
+			continue
+		}
+		if err := yield(conn); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// read copies the entry of a location, if it is a live connection and stayed the
-// same one meanwhile.
-func (d *Dataplane) read(location, now uint32) (ipvs.Conn, bool) {
-	entry := d.entryAt(location)
-	life := atomic.LoadUint32(&entry.Life)
-	if phaseOf(life) != phaseLive {
-		return ipvs.Conn{}, false
-	}
-	c := *entry
+// read copies a connection, if it is not over and stayed the same one meanwhile.
+func (d *Dataplane) read(e entry, life, now uint32) (ipvs.Conn, bool) {
+	c := *e.conn
 	expires := c.Expires
 	if isControlling(&c) {
 		expires = d.timerOf(&c, now+1)
 	}
 	left := int32(expires - now)
-	if left <= 0 || atomic.LoadUint32(&entry.Life)>>generationShift != life>>generationShift {
+	if left <= 0 || identityOf(atomic.LoadUint32(e.life)) != identityOf(life) {
 		return ipvs.Conn{}, false
 	}
 	conn := ipvs.Conn{
@@ -97,7 +135,7 @@ func (d *Dataplane) read(location, now uint32) (ipvs.Conn, bool) {
 	if conn.Template && isAssured(&c) {
 		conn.State = "ASSURED"
 	}
-	d.nameCall(&conn, c, location)
+	d.nameCall(&conn, c, e.location, life)
 	return conn, true
 }
 
@@ -111,113 +149,15 @@ func (d *Dataplane) realServer(c *directorConn) netip.AddrPort {
 	return fromAddrPort(dest.Rip, port)
 }
 
-// agePasses is how many calls of Age go once through the table.
-const agePasses = 32
-
-// Age looks through a part of the table: entries whose time is over are marked
-// dead, and those met dead before are freed. Between two calls that meet the
-// same entry pass many times what a packet takes, so that none in flight reads
-// an entry that is being reused.
-func (d *Dataplane) Age() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.endOrphans()
-	total := len(d.buckets.at)
-	d.age(min(total, total/agePasses+1))
-}
-
-func (d *Dataplane) age(buckets int) {
-	now := d.clock.now()
-	for range buckets {
-		for i := range d.buckets.at[d.aged].Conns {
-			entry := &d.buckets.at[d.aged].Conns[i]
-			d.mark(entry, now)
-			bury(entry)
-		}
-		d.aged = (d.aged + 1) % uint32(len(d.buckets.at))
-	}
-}
-
-// expire marks all entries whose time is over, for listings that are exact:
-// templates after the connections that they control.
-func (d *Dataplane) expire() {
-	now := d.clock.now()
-	for _, templates := range []bool{false, true} {
-		for b := range d.buckets.at {
-			for i := range d.buckets.at[b].Conns {
-				entry := &d.buckets.at[b].Conns[i]
-				if isTemplate(entry) == templates {
-					d.mark(entry, now)
-				}
-			}
-		}
-	}
-}
-
-// mark takes an entry whose time is over out of the counts that it is in.
-func (d *Dataplane) mark(entry *directorConn, now uint32) {
-	life := atomic.LoadUint32(&entry.Life)
-	if phaseOf(life) == phaseLive && int32(atomic.LoadUint32(&entry.Expires)-now) <= 0 {
-		d.end(entry, life, now)
-	}
-}
-
-// end is bpf/conn.h: end(). It tells whether it was the one that ended the entry.
-func (d *Dataplane) end(entry *directorConn, life, now uint32) bool {
-	if isControlling(entry) {
-		return false
-	}
-	gone := *entry
-	dead := life&^(lifeStateMask<<lifeStateShift) | phaseDead
-	if !atomic.CompareAndSwapUint32(&entry.Life, life, dead) {
-		return false
-	}
-	load := &d.loads.at[gone.Dest]
-	if isTemplate(&gone) {
-		if isControlling(entry) { // since a moment ago: it stays
-			atomic.CompareAndSwapUint32(&entry.Life, dead, life)
-			return false
-		}
-		atomic.AddUint32(&load.Persistent, ^uint32(0))
-		return true
-	}
-	atomic.AddUint32(&load.Total, ^uint32(0))
-	if isActive(stateOf(life)) {
-		atomic.AddUint32(&load.Active, ^uint32(0))
-	}
-	ended := now
-	if int32(gone.Expires-now) < 0 {
-		ended = gone.Expires
-	}
-	d.release(gone.Control, ended)
-	return true
-}
-
-// bury frees a dead entry when it is met the second time.
-func bury(entry *directorConn) {
-	life := atomic.LoadUint32(&entry.Life)
-	if phaseOf(life) != phaseDead {
-		return
-	}
-	next := life | deadSeen<<lifeStateShift
-	if stateOf(life) == deadSeen {
-		next = life &^ (1<<generationShift - 1)
-	}
-	atomic.CompareAndSwapUint32(&entry.Life, life, next)
-}
-
-// AgeInterval is how often to call Age: the whole table once in eight seconds.
-const AgeInterval = 250 * time.Millisecond
-
 // Capacity returns how many connections live and how many entries there are.
 func (d *Dataplane) Capacity() (live, entries int) {
 	for i := range d.loads.at {
 		live += int(atomic.LoadUint32(&d.loads.at[i].Total))
 	}
-	return live, len(d.buckets.at) * len(directorBucket{}.Conns)
+	return live, len(d.conns.at)
 }
 
 // Room returns the entries of a table made for so many connections.
 func Room(connections int) int {
-	return int(bucketsFor(connections)) * len(directorBucket{}.Conns)
+	return int(groupsFor(connections)) * groupConns
 }

@@ -59,7 +59,8 @@ type Dataplane struct {
 	timeouts   memory[directorTimeoutSetting]
 	markRules  memory[directorMarkRule]
 	markSteps  memory[directorMarkStep]
-	buckets    memory[directorBucket]
+	groups     memory[directorGroup]
+	conns      memory[directorConn]
 	settingMem memory[directorDirectorSettings]
 
 	mu           sync.Mutex
@@ -74,7 +75,9 @@ type Dataplane struct {
 	tableRegions regions // of tables
 	vips, rips   filter
 	marks        marks
-	aged         uint32           // the bucket at which ageing goes on
+	aged         int // the group at which ageing goes on
+	passed       passed
+	seed         [2]uint64        // of the connection table's hash
 	sysctls      map[string]int32 // those that were set
 	orphans      bool             // connections of removed destinations are to end
 	killed       []killed         // whose ends may not know yet
@@ -146,7 +149,7 @@ func (d *Dataplane) load() error {
 		}
 		return fmt.Errorf("load datapath: %w", err)
 	}
-	d.adopted = len(pinned.maps) > 0
+	d.adopted, d.seed = len(pinned.maps) > 0, pinned.identity.Seed
 	d.maps, d.program, d.test = loaded.directorMaps, loaded.Program, loaded.Test
 	if d.sender, err = loadSender(send, loaded.Dests); err != nil {
 		return err
@@ -203,7 +206,10 @@ func (d *Dataplane) mapAll(settings *ebpf.Map) (err error) {
 	if d.markSteps, err = mapMemory[directorMarkStep](d.maps.MarkSteps, d.maps.MarkSteps.MaxEntries()); err != nil {
 		return err
 	}
-	if d.buckets, err = mapMemory[directorBucket](d.maps.Conns, d.maps.Conns.MaxEntries()); err != nil {
+	if d.groups, err = mapMemory[directorGroup](d.maps.Groups, d.maps.Groups.MaxEntries()); err != nil {
+		return err
+	}
+	if d.conns, err = mapMemory[directorConn](d.maps.Conns, d.maps.Conns.MaxEntries()); err != nil {
 		return err
 	}
 	d.settingMem, err = mapMemory[directorDirectorSettings](settings, 1)
@@ -217,7 +223,7 @@ func (d *Dataplane) Close() error {
 		errs = append(errs, a.link.Close())
 	}
 	errs = append(errs, d.services.unmap(), d.lists.unmap(), d.slots.unmap(), d.tables.unmap(), d.dests.unmap(), d.loads.unmap(),
-		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.markRules.unmap(), d.markSteps.unmap(), d.buckets.unmap(), d.settingMem.unmap(),
+		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.markRules.unmap(), d.markSteps.unmap(), d.groups.unmap(), d.conns.unmap(), d.settingMem.unmap(),
 		d.maps.Close(), d.program.Close(), d.sender.Close())
 	return errors.Join(errs...)
 }

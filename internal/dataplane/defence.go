@@ -80,12 +80,11 @@ func freePages() int64 {
 // (ip_vs_conn.c: ip_vs_random_dropentry).
 func (d *Dataplane) dropEntries() {
 	now := d.clock.now()
-	for range max(1, len(d.buckets.at)/32) {
-		bucket := &d.buckets.at[d.defence.random(uint32(len(d.buckets.at)))]
-		for i := range bucket.Conns {
-			entry := &bucket.Conns[i]
-			if life := atomic.LoadUint32(&entry.Life); phaseOf(life) == phaseLive && d.isDropped(entry, stateOf(life), now) {
-				d.drop(entry, life, now)
+	for range max(1, len(d.groups.at)/32) {
+		group := int(d.defence.random(uint32(len(d.groups.at))))
+		for e := range d.entries(group, group+1) {
+			if life := atomic.LoadUint32(e.life); phaseOf(life) == phaseLive && d.isDropped(e.conn, stateOf(life), now) {
+				d.drop(e, life, now)
 			}
 		}
 	}
@@ -93,12 +92,12 @@ func (d *Dataplane) dropEntries() {
 
 // drop ends an entry, and the template that was made for it alone unless a
 // server ever answered (ip_vs_conn.c: ip_vs_conn_expire).
-func (d *Dataplane) drop(entry *directorConn, life, now uint32) {
-	template := d.template(atomic.LoadUint32(&entry.Control))
-	if !d.end(entry, life, now) || isTemplate(entry) || template == nil || isAssured(template) {
+func (d *Dataplane) drop(e entry, life, now uint32) {
+	template, has := d.template(atomic.LoadUint32(&e.conn.Control))
+	if !d.end(e, life, now) || isTemplate(e.conn) || !has || isAssured(template.conn) {
 		return
 	}
-	d.end(template, atomic.LoadUint32(&template.Life), now)
+	d.end(template, atomic.LoadUint32(template.life), now)
 }
 
 func (d *Dataplane) isDropped(entry *directorConn, state directorState, now uint32) bool {

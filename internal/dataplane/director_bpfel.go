@@ -18,11 +18,6 @@ type directorAddr struct {
 	Bytes [16]uint8
 }
 
-type directorBucket struct {
-	_     structs.HostLayout
-	Conns [8]directorConn
-}
-
 type directorCacheEntry struct {
 	_        structs.HostLayout
 	Dest     uint32
@@ -77,7 +72,7 @@ type directorConn struct {
 		}
 	}
 	Control uint32
-	Life    uint32
+	Pad     uint32
 }
 
 type directorConnFlags uint8
@@ -219,6 +214,12 @@ type directorFragmentKey struct {
 	Id    uint32
 	Proto uint8
 	Pad   [3]uint8
+}
+
+type directorGroup struct {
+	_      structs.HostLayout
+	Lives  [15]uint32
+	Passed uint32
 }
 
 type directorHandoverWork uint8
@@ -527,6 +528,7 @@ const (
 	directorMapDestStats      = "dest_stats"
 	directorMapDests          = "dests"
 	directorMapFragments      = "fragments"
+	directorMapGroups         = "groups"
 	directorMapLists          = "lists"
 	directorMapMarkLists      = "mark_lists"
 	directorMapMarkRules      = "mark_rules"
@@ -547,9 +549,9 @@ const (
 	directorProgDirectorAt    = "director_at"
 	directorProgReadClock     = "read_clock"
 	directorProgSendOn        = "send_on"
-	directorVarBucketCount    = "bucket_count"
 	directorVarClock          = "clock"
 	directorVarClockShift     = "clock_shift"
+	directorVarGroupCount     = "group_count"
 	directorVarHashSeed       = "hash_seed"
 	directorVarSettings       = "settings"
 	directorVarTest           = "test"
@@ -616,6 +618,7 @@ type directorMapSpecs struct {
 	DestStats      *ebpf.MapSpec `ebpf:"dest_stats"`
 	Dests          *ebpf.MapSpec `ebpf:"dests"`
 	Fragments      *ebpf.MapSpec `ebpf:"fragments"`
+	Groups         *ebpf.MapSpec `ebpf:"groups"`
 	Lists          *ebpf.MapSpec `ebpf:"lists"`
 	MarkLists      *ebpf.MapSpec `ebpf:"mark_lists"`
 	MarkRules      *ebpf.MapSpec `ebpf:"mark_rules"`
@@ -638,12 +641,12 @@ type directorMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type directorVariableSpecs struct {
-	BucketCount *ebpf.VariableSpec `ebpf:"bucket_count"`
-	Clock       *ebpf.VariableSpec `ebpf:"clock"`
-	ClockShift  *ebpf.VariableSpec `ebpf:"clock_shift"`
-	HashSeed    *ebpf.VariableSpec `ebpf:"hash_seed"`
-	Settings    *ebpf.VariableSpec `ebpf:"settings"`
-	Test        *ebpf.VariableSpec `ebpf:"test"`
+	Clock      *ebpf.VariableSpec `ebpf:"clock"`
+	ClockShift *ebpf.VariableSpec `ebpf:"clock_shift"`
+	GroupCount *ebpf.VariableSpec `ebpf:"group_count"`
+	HashSeed   *ebpf.VariableSpec `ebpf:"hash_seed"`
+	Settings   *ebpf.VariableSpec `ebpf:"settings"`
+	Test       *ebpf.VariableSpec `ebpf:"test"`
 }
 
 // directorObjects contains all objects after they have been loaded into the kernel.
@@ -675,6 +678,7 @@ type directorMaps struct {
 	DestStats      *ebpf.Map `ebpf:"dest_stats"`
 	Dests          *ebpf.Map `ebpf:"dests"`
 	Fragments      *ebpf.Map `ebpf:"fragments"`
+	Groups         *ebpf.Map `ebpf:"groups"`
 	Lists          *ebpf.Map `ebpf:"lists"`
 	MarkLists      *ebpf.Map `ebpf:"mark_lists"`
 	MarkRules      *ebpf.Map `ebpf:"mark_rules"`
@@ -704,6 +708,7 @@ func (m *directorMaps) Close() error {
 		m.DestStats,
 		m.Dests,
 		m.Fragments,
+		m.Groups,
 		m.Lists,
 		m.MarkLists,
 		m.MarkRules,
@@ -727,12 +732,12 @@ func (m *directorMaps) Close() error {
 //
 // It can be passed to loadDirectorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type directorVariables struct {
-	BucketCount *ebpf.Variable `ebpf:"bucket_count"`
-	Clock       *ebpf.Variable `ebpf:"clock"`
-	ClockShift  *ebpf.Variable `ebpf:"clock_shift"`
-	HashSeed    *ebpf.Variable `ebpf:"hash_seed"`
-	Settings    *ebpf.Variable `ebpf:"settings"`
-	Test        *ebpf.Variable `ebpf:"test"`
+	Clock      *ebpf.Variable `ebpf:"clock"`
+	ClockShift *ebpf.Variable `ebpf:"clock_shift"`
+	GroupCount *ebpf.Variable `ebpf:"group_count"`
+	HashSeed   *ebpf.Variable `ebpf:"hash_seed"`
+	Settings   *ebpf.Variable `ebpf:"settings"`
+	Test       *ebpf.Variable `ebpf:"test"`
 }
 
 // directorPrograms contains all programs after they have been loaded into the kernel.

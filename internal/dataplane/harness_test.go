@@ -160,7 +160,7 @@ func (d *Dataplane) reset(t *testing.T) {
 	clear(d.loads.at)
 	clear(d.carries.at)
 	clear(d.timeouts.at)
-	clear(d.buckets.at)
+	d.clearConns()
 	clear(d.settings.Vips[:])
 	clear(d.settings.Rips[:])
 	d.writeTimeouts()

@@ -23,7 +23,7 @@ var hashClients = []string{
 // hashed returns the servers that hashClients get, - for none or no such source.
 func (b *bench) hashed() string {
 	b.t.Helper()
-	clear(b.buckets.at)
+	b.clearConns()
 	var servers []string
 	for i, c := range hashClients {
 		src := netip.AddrPortFrom(netip.MustParseAddr(c), 40000+uint16(i))
@@ -136,7 +136,7 @@ func TestHashSwaps(t *testing.T) {
 			break
 		}
 		if n%2000 == 0 {
-			clear(b.buckets.at)
+			b.clearConns()
 		}
 	}
 	if err := <-done; err != nil {
@@ -178,19 +178,15 @@ func TestHashOfThousands(t *testing.T) {
 // they got. It counts by connections, which go to their entry's destination.
 func (b *bench) servers(clients int) int {
 	b.t.Helper()
-	clear(b.buckets.at)
+	b.clearConns()
 	got := make(map[uint32]bool)
 	for n := range clients {
 		if o := b.send(clientMAC, tcp(clientNumber(64*n), vip, "S")); o.verdict != "route" {
 			b.t.Fatalf("client %d: %s", n, o.verdict)
 		}
 	}
-	for i := range b.buckets.at {
-		for _, conn := range b.buckets.at[i].Conns {
-			if phaseOf(conn.Life) == phaseLive {
-				got[conn.Dest] = true
-			}
-		}
+	for e := range b.live() {
+		got[e.conn.Dest] = true
 	}
 	return len(got)
 }

@@ -16,10 +16,8 @@ func (d *Dataplane) Kill(filter ipvs.ConnFilter, countOnly bool) (killed ipvs.Ki
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.clock.now()
-	for location := uint32(1); location <= d.locations(); location++ {
-		entry := d.entryAt(location)
-		life := atomic.LoadUint32(&entry.Life)
-		conn, live := d.read(location, now)
+	for e, life := range d.live() {
+		conn, live := d.read(e, life, now)
 		if !live || conn.Template || stateOf(life) == directorStateSTATE_KILLED || !filter.Match(conn) {
 			continue
 		}
@@ -29,41 +27,40 @@ func (d *Dataplane) Kill(filter ipvs.ConnFilter, countOnly bool) (killed ipvs.Ki
 			killed.Forgotten++
 		}
 		if !countOnly {
-			d.kill(location, life, now)
+			d.kill(e, life, now)
 		}
 	}
 	return killed
 }
 
 // kill is bpf/reset.h: kill() for TCP. Of other protocols nobody can be told.
-func (d *Dataplane) kill(location, life, now uint32) {
-	entry := d.entryAt(location)
-	if entry.Proto != uint8(ipvs.TCP) {
-		d.end(entry, life, now)
+func (d *Dataplane) kill(e entry, life, now uint32) {
+	if e.conn.Proto != uint8(ipvs.TCP) {
+		d.end(e, life, now)
 		return
 	}
-	entry.Flags &^= directorConnFlagsCONN_PACKETS
+	e.conn.Flags &^= directorConnFlagsCONN_PACKETS
 	const state = uint32(directorStateSTATE_KILLED) << lifeStateShift
 	dead := life&^(lifeStateMask<<lifeStateShift) | state
-	for !atomic.CompareAndSwapUint32(&entry.Life, life, dead) {
-		next := atomic.LoadUint32(&entry.Life)
-		if (next^life)&^(lifeStateMask<<lifeStateShift) != 0 {
+	for !atomic.CompareAndSwapUint32(e.life, life, dead) {
+		next := atomic.LoadUint32(e.life)
+		if identityOf(next) != identityOf(life) {
 			return // it is over, and perhaps another's
 		}
 		life = next // a packet moved it on
 	}
 	if isActive(stateOf(life)) {
-		atomic.AddUint32(&d.loads.at[entry.Dest].Active, ^uint32(0))
+		atomic.AddUint32(&d.loads.at[e.conn.Dest].Active, ^uint32(0))
 	}
-	atomic.StoreUint32(&entry.Expires, now+d.settings.Timeouts[0].States[directorStateSTATE_KILLED])
-	d.killed = append(d.killed, killed{location: location, life: dead})
+	atomic.StoreUint32(&e.conn.Expires, now+d.settings.Timeouts[0].States[directorStateSTATE_KILLED])
+	d.killed = append(d.killed, killed{entry: e, life: dead})
 }
 
 // killed is a connection whose ends may not know yet.
 type killed struct {
-	location uint32
-	life     uint32
-	round    int // of Probes
+	entry entry
+	life  uint32
+	round int // of Probes
 }
 
 // Probe is a segment to send to one end of a killed connection as if from the
@@ -92,9 +89,9 @@ func (d *Dataplane) Probes() (probes []Probe) {
 			left = append(left, k)
 			continue
 		}
-		entry := d.entryAt(k.location)
-		conn, live := d.read(k.location, now)
-		if !live || atomic.LoadUint32(&entry.Life) != k.life || entry.Flags&directorConnFlagsCONN_CLIENT_TOLD != 0 {
+		entry := k.entry.conn
+		conn, live := d.read(k.entry, k.life, now)
+		if !live || atomic.LoadUint32(k.entry.life) != k.life || entry.Flags&directorConnFlagsCONN_CLIENT_TOLD != 0 {
 			continue
 		}
 		if k.round&(k.round-1) == 0 {
@@ -133,31 +130,24 @@ func (d *Dataplane) endOrphans() {
 	}
 	d.orphans = false
 	now := d.clock.now()
-	for location := uint32(1); location <= d.locations(); location++ {
-		entry := d.entryAt(location)
-		if life := atomic.LoadUint32(&entry.Life); phaseOf(life) == phaseLive && d.isGone(entry) {
-			d.endOrphan(location, life, now)
+	for e, life := range d.live() {
+		if d.isGone(e.conn) {
+			d.endOrphan(e, life, now)
 		}
 	}
 }
 
-// locations is how many entries the table has; they are numbered from 1.
-func (d *Dataplane) locations() uint32 {
-	return uint32(len(d.buckets.at)) * bucketConns
-}
-
-func (d *Dataplane) endOrphan(location, life, now uint32) {
-	entry := d.entryAt(location)
-	switch service := d.dests.at[entry.Dest].Service; {
+func (d *Dataplane) endOrphan(e entry, life, now uint32) {
+	switch service := d.dests.at[e.conn.Dest].Service; {
 	case stateOf(life) == directorStateSTATE_KILLED: // by the datapath: its ends are not probed yet
-		d.killed = append(d.killed, killed{location: location, life: life})
-	case d.services.at[service].Removal != directorRemovalREMOVAL_SILENT && !isTemplate(entry):
-		d.kill(location, life, now)
+		d.killed = append(d.killed, killed{entry: e, life: life})
+	case d.services.at[service].Removal != directorRemovalREMOVAL_SILENT && !isTemplate(e.conn):
+		d.kill(e, life, now)
 	case d.isOn("expire_nodest_conn"):
-		template := d.template(entry.Control)
-		d.end(entry, life, now)
-		if template != nil {
-			d.end(template, atomic.LoadUint32(&template.Life), now)
+		template, has := d.template(e.conn.Control)
+		d.end(e, life, now)
+		if has {
+			d.end(template, atomic.LoadUint32(template.life), now)
 		}
 	}
 }

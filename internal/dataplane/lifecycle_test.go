@@ -14,17 +14,21 @@ import (
 )
 
 // entry is the only one of the table that is in use.
-func (b *bench) entry() *directorConn {
+func (b *bench) entry() entry {
 	b.t.Helper()
-	for i := range b.buckets.at {
-		for j := range b.buckets.at[i].Conns {
-			if c := &b.buckets.at[i].Conns[j]; phaseOf(c.Life) != phaseFree {
-				return c
-			}
+	for e := range b.entries(0, len(b.groups.at)) {
+		if phaseOf(*e.life) != phaseFree {
+			return e
 		}
 	}
 	b.t.Fatal("no entry is in use")
-	return nil
+	return entry{}
+}
+
+func (d *Dataplane) clearConns() {
+	clear(d.groups.at)
+	clear(d.conns.at)
+	d.passed = passed{}
 }
 
 // reap is Reap, which must not fail.
@@ -36,7 +40,7 @@ func (b *bench) reap(now time.Time) {
 }
 
 // ageAll is once through the whole table.
-func (b *bench) ageAll() { b.age(len(b.buckets.at)) }
+func (b *bench) ageAll() { b.age(len(b.groups.at)) }
 
 // An entry whose time is over is dead at the first meeting and free at a later
 // one, and out of its destination's count at once.
@@ -45,19 +49,19 @@ func TestAgeing(t *testing.T) {
 	entry := b.entry()
 	b.pass(15*time.Minute - time.Second)
 	b.ageAll()
-	if active, total := b.loadOf(entry.Dest); phaseOf(entry.Life) != phaseLive || active != 1 || total != 1 {
-		t.Fatalf("a second early: phase %d, %d of %d active", phaseOf(entry.Life), active, total)
+	if active, total := b.loadOf(entry.conn.Dest); phaseOf(*entry.life) != phaseLive || active != 1 || total != 1 {
+		t.Fatalf("a second early: phase %d, %d of %d active", phaseOf(*entry.life), active, total)
 	}
 	b.pass(2 * time.Second)
 	b.ageAll()
-	if active, total := b.loadOf(entry.Dest); phaseOf(entry.Life) != phaseDead || active != 0 || total != 0 {
-		t.Errorf("met once: phase %d, %d of %d active", phaseOf(entry.Life), active, total)
+	if active, total := b.loadOf(entry.conn.Dest); phaseOf(*entry.life) != phaseDead || active != 0 || total != 0 {
+		t.Errorf("met once: phase %d, %d of %d active", phaseOf(*entry.life), active, total)
 	}
 	for range agePasses {
 		b.Age()
 	}
-	if phaseOf(entry.Life) != phaseFree {
-		t.Errorf("met again: phase %d", phaseOf(entry.Life))
+	if phaseOf(*entry.life) != phaseFree {
+		t.Errorf("met again: phase %d", phaseOf(*entry.life))
 	}
 	b.ageAll()
 	b.checkLoads()
@@ -71,25 +75,26 @@ func TestMarkAndBury(t *testing.T) {
 		expires          uint32
 		buried, buried2x uint32
 	}{
-		{"free", phaseFree | 7<<generationShift, phaseFree | 7<<generationShift, 0, phaseFree | 7<<generationShift, phaseFree | 7<<generationShift},
-		{"claimed", 1 | 7<<generationShift, 1 | 7<<generationShift, 0, 1 | 7<<generationShift, 1 | 7<<generationShift},
+		{"free", phaseFree | 7<<lifeGenerationShift, phaseFree | 7<<lifeGenerationShift, 0, phaseFree | 7<<lifeGenerationShift, phaseFree | 7<<lifeGenerationShift},
+		{"claimed", 1 | 7<<lifeGenerationShift, 1 | 7<<lifeGenerationShift, 0, 1 | 7<<lifeGenerationShift, 1 | 7<<lifeGenerationShift},
 		{"live", phaseLive | 1<<lifeStateShift, phaseLive | 1<<lifeStateShift, 101, phaseLive | 1<<lifeStateShift, phaseLive | 1<<lifeStateShift},
-		{"over", phaseLive | 4<<lifeStateShift | 9<<generationShift, phaseDead | 9<<generationShift, 100, phaseDead | deadSeen<<lifeStateShift | 9<<generationShift, phaseFree | 9<<generationShift},
+		{"over", phaseLive | 4<<lifeStateShift | 9<<lifeGenerationShift, phaseDead | 9<<lifeGenerationShift, 100, phaseDead | deadSeen<<lifeStateShift | 9<<lifeGenerationShift, phaseFree | 9<<lifeGenerationShift},
 		{"over, and the clock went round", phaseLive | 4<<lifeStateShift, phaseDead, 1 << 31, phaseDead | deadSeen<<lifeStateShift, phaseFree},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := Dataplane{loads: memory[directorDestLoad]{at: []directorDestLoad{{Total: 5, Active: 5}}}}
-			entry := directorConn{Life: test.life, Expires: test.expires}
+			life := test.life
+			conn := directorConn{Expires: test.expires}
 			now := uint32(100)
 			if test.expires == 1<<31 {
 				now = 1<<31 + 5
 			}
-			d.mark(&entry, now)
-			got := []uint32{entry.Life}
-			bury(&entry)
-			got = append(got, entry.Life)
-			bury(&entry)
-			got = append(got, entry.Life)
+			d.mark(entry{1, &life, &conn}, now)
+			got := []uint32{life}
+			bury(&life)
+			got = append(got, life)
+			bury(&life)
+			got = append(got, life)
 			if diff := cmp.Diff([]uint32{test.marked, test.buried, test.buried2x}, got); diff != "" {
 				t.Errorf("lives (-want +got):\n%s", diff)
 			}

@@ -138,17 +138,11 @@ func (d *Dataplane) connected(networks map[uint32]netip.Prefix) map[netip.Prefix
 		lengths[n.Bits()] = true
 	}
 	found := make(map[netip.Prefix]bool)
-	for b := range d.buckets.at {
-		for i := range d.buckets.at[b].Conns {
-			c := &d.buckets.at[b].Conns[i]
-			if phaseOf(atomic.LoadUint32(&c.Life)) != phaseLive {
-				continue
-			}
-			vip := fromAddr(c.Vip)
-			for bits := range lengths {
-				if n, err := vip.Prefix(bits); err == nil {
-					found[n] = true
-				}
+	for e := range d.live() {
+		vip := fromAddr(e.conn.Vip)
+		for bits := range lengths {
+			if n, err := vip.Prefix(bits); err == nil {
+				found[n] = true
 			}
 		}
 	}

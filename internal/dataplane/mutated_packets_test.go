@@ -116,12 +116,8 @@ func (b *bench) establish(n int) map[*directorConn]directorConn {
 		}
 	}
 	entries := make(map[*directorConn]directorConn)
-	for i := range b.buckets.at {
-		for j := range b.buckets.at[i].Conns {
-			if c := &b.buckets.at[i].Conns[j]; phaseOf(c.Life) == phaseLive {
-				entries[c] = *c
-			}
-		}
+	for e := range b.live() {
+		entries[e.conn] = *e.conn
 	}
 	return entries
 }

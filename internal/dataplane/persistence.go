@@ -76,33 +76,23 @@ func isControlling(c *directorConn) bool {
 	return isTemplate(c) && atomic.LoadUint32(&c.Control) > 0
 }
 
-// template returns the entry of a connection's template, or nil.
-func (d *Dataplane) template(control uint32) *directorConn {
+// template returns the entry of a connection's template, if it has one.
+func (d *Dataplane) template(control uint32) (entry, bool) {
 	if control == 0 {
-		return nil
+		return entry{}, false
 	}
-	template := d.entryAt(control)
-	if !isTemplate(template) {
-		return nil
-	}
-	return template
-}
-
-// bucketConns is bpf/types.h: BUCKET_CONNS.
-const bucketConns = uint32(len(directorBucket{}.Conns))
-
-// entryAt is bpf/control.h: conn_at().
-func (d *Dataplane) entryAt(location uint32) *directorConn {
-	return &d.buckets.at[(location-1)/bucketConns].Conns[(location-1)%bucketConns]
+	e := d.entryAt(control)
+	return e, isTemplate(e.conn)
 }
 
 // release lets go of a connection's template, when it ended at a tick that may
 // be past (bpf/control.h: release_template).
 func (d *Dataplane) release(control, ended uint32) {
-	template := d.template(control)
-	if template == nil {
+	e, ok := d.template(control)
+	if !ok {
 		return
 	}
+	template := e.conn
 	if ends := d.timerOf(template, ended); ends != template.Expires {
 		atomic.StoreUint32(&template.Rest.Persistence.Timeout, d.settings.Postponement)
 		atomic.StoreUint32(&template.Expires, ends)

@@ -103,14 +103,15 @@ func pinnedMaps(spec *ebpf.CollectionSpec) []string {
 
 // setConstants sizes the maps and sets what is fixed at load.
 func (d *Dataplane) setConstants(spec *ebpf.CollectionSpec, pinned pins) error {
-	conns := spec.Maps[directorMapConns]
+	groups := spec.Maps[directorMapGroups]
 	if len(pinned.maps) == 0 {
-		conns.MaxEntries = bucketsFor(d.config.Connections)
+		groups.MaxEntries = groupsFor(d.config.Connections)
+		spec.Maps[directorMapConns].MaxEntries = groups.MaxEntries * uint32(groupConns)
 	}
 	for name, value := range map[string]any{
-		directorVarBucketCount: conns.MaxEntries,
-		directorVarHashSeed:    pinned.identity.Seed,
-		directorVarClockShift:  d.clock.shift,
+		directorVarGroupCount: groups.MaxEntries,
+		directorVarHashSeed:   pinned.identity.Seed,
+		directorVarClockShift: d.clock.shift,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
@@ -119,14 +120,13 @@ func (d *Dataplane) setConstants(spec *ebpf.CollectionSpec, pinned pins) error {
 	return nil
 }
 
-// bucketsFor leaves an eighth of the entries free, so that nearly every
-// connection finds room in one of its two buckets.
-func bucketsFor(connections int) uint32 {
-	const perBucket = uint32(len(directorBucket{}.Conns))
+// groupsFor leaves a twentieth of the places free, so that nearly every
+// connection is in its first group or its second: 72 bytes a connection.
+func groupsFor(connections int) uint32 {
 	if connections <= 0 {
 		connections = DefaultConnections
 	}
-	return max(2, (uint32(connections)+uint32(connections)/8+perBucket-1)/perBucket)
+	return max(2, uint32((connections+connections/20+groupConns-1)/groupConns))
 }
 
 // pin makes the maps outlive the process. The identity comes last: a directory
@@ -213,7 +213,7 @@ func layoutOf(spec *ebpf.CollectionSpec) [32]byte {
 	for _, value := range []any{
 		directorMarkKey{}, directorMarkList{}, directorMarkStep{}, directorMarkRule{},
 		directorServiceKey{}, directorService{}, directorList{}, directorSlot{}, directorTableLine{}, directorCacheKey{}, directorCacheEntry{}, directorDest{},
-		directorDestLoad{}, directorStats{}, directorTimeoutSetting{}, directorSysctlKey{}, directorConn{}, directorBucket{},
+		directorDestLoad{}, directorStats{}, directorTimeoutSetting{}, directorSysctlKey{}, directorConn{}, directorGroup{},
 	} {
 		text = fmt.Appendf(text, "%s", describe(reflect.TypeOf(value)))
 	}

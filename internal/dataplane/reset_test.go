@@ -305,7 +305,7 @@ func TestProbes(t *testing.T) {
 
 func (b *bench) shakeHandsAnew(method string) {
 	b.t.Helper()
-	clear(b.buckets.at)
+	b.clearConns()
 	clear(b.loads.at)
 	b.shakeHands(method)
 }

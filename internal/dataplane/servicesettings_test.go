@@ -84,7 +84,7 @@ func TestServiceTimeoutsSurvive(t *testing.T) {
 	b.apply("-d -u 10.0.0.80:53 -r 192.168.1.11:53", "-a -u 10.0.0.80:53 -r 192.168.1.11:53 -g",
 		"-d -u 10.0.0.81:53 -r 192.168.1.11:53", "-a -u 10.0.0.81:53 -r 192.168.1.12:53 -g")
 	for address, want := range map[string]time.Duration{"10.0.0.80:53": 9 * time.Second, "10.0.0.81:53": 20 * time.Second} {
-		clear(b.buckets.at)
+		b.clearConns()
 		b.send(clientMAC, udp(client, netip.MustParseAddrPort(address), 'x'))
 		if got := b.lasts(); got != want {
 			t.Errorf("%s: %s, want %s", address, got, want)

@@ -75,7 +75,7 @@ func TestDropPacket(t *testing.T) {
 			seen.WriteString(map[string]string{"route": "+", "defence": "-"}[o.verdict])
 			b.send(clientMAC, tcp(clientNumber(n), vip, "R"))
 		}
-		clear(b.buckets.at)
+		b.clearConns()
 		return seen.String()
 	}
 	b.set("am_droprate", "3")
@@ -119,7 +119,7 @@ func TestDropEntry(t *testing.T) {
 			b.set("drop_entry", "3")
 			var seen strings.Builder
 			for n := range 5 {
-				clear(b.buckets.at)
+				b.clearConns()
 				clear(b.loads.at)
 				for _, flags := range test.packets {
 					ip := tcp(clientNumber(n), vip, flags)
@@ -129,7 +129,7 @@ func TestDropEntry(t *testing.T) {
 					b.send(clientMAC, ip)
 				}
 				b.pass(test.idle)
-				b.defence.random = b.bucketOf(b.entry())
+				b.defence.random = b.groupOf(b.entry())
 				b.Defend()
 				seen.WriteString(map[bool]string{true: "-", false: "+"}[len(b.conns()) == 0])
 				b.checkLoads()
@@ -141,11 +141,11 @@ func TestDropEntry(t *testing.T) {
 	}
 }
 
-// bucketOf returns dice that choose the bucket of an entry once, and then others.
-func (b *bench) bucketOf(entry *directorConn) func(uint32) uint32 {
-	for i := range b.buckets.at {
-		for c := range b.buckets.at[i].Conns {
-			if &b.buckets.at[i].Conns[c] == entry {
+// groupOf returns dice that choose the group of an entry once, and then others.
+func (b *bench) groupOf(entry entry) func(uint32) uint32 {
+	for i := range b.groups.at {
+		for e := range b.entries(i, i+1) {
+			if e == entry {
 				next := uint32(i)
 				return func(n uint32) uint32 {
 					chosen := next % n
@@ -198,7 +198,7 @@ func TestReuseMode(t *testing.T) {
 			b.apply("-a -t 10.0.0.80:80 -r 192.168.1.12:80 " + method)
 			var anew []string
 			for state := range directorStateSTATE_UDP {
-				clear(b.buckets.at)
+				b.clearConns()
 				b.apply("-e -t 10.0.0.80:80 -r 192.168.1.11:80 -w 1 "+method, "-e -t 10.0.0.80:80 -r 192.168.1.12:80 -w 0 "+method)
 				b.send(clientMAC, tcp(client, vip, "S"))
 				b.force(state)

@@ -80,7 +80,7 @@ func checkStates(t *testing.T, secure, table string) {
 				}
 				t.Run(fmt.Sprintf("%s %s %q", half.name, words[0], flags), func(t *testing.T) {
 					b.t = t
-					clear(b.buckets.at)
+					b.clearConns()
 					clear(b.loads.at)
 					b.set("secure_tcp", "0")
 					b.shakeHands(half.method)
@@ -101,12 +101,12 @@ func checkStates(t *testing.T, secure, table string) {
 // force puts the only connection into a state, and its destination's count right.
 func (b *bench) force(state directorState) {
 	entry := b.entry()
-	entry.Life = entry.Life&^(lifeStateMask<<lifeStateShift) | uint32(state)<<lifeStateShift
+	*entry.life = *entry.life&^(lifeStateMask<<lifeStateShift) | uint32(state)<<lifeStateShift
 	active := uint32(0)
 	if isActive(state) {
 		active = 1
 	}
-	atomic.StoreUint32(&b.loads.at[entry.Dest].Active, active)
+	atomic.StoreUint32(&b.loads.at[entry.conn.Dest].Active, active)
 }
 
 // checkTimer looks whether the connection that lives has its state's whole time.

@@ -29,7 +29,7 @@ func TestDeadEntriesGiveRoom(t *testing.T) {
 		"not met":       func(*bench) {},
 		"met by a list": func(b *bench) { b.ipvsadm("-L -n") },
 		"met by ageing": func(b *bench) {
-			for range b.buckets.at {
+			for range b.groups.at {
 				b.Age()
 			}
 		},
@@ -57,26 +57,22 @@ func (b *bench) checkLoads() {
 	want := make(map[uint32]load)
 	controlled := make(map[*directorConn]uint32)
 	var templates []*directorConn
-	for i := range b.buckets.at {
-		for j := range b.buckets.at[i].Conns {
-			conn := &b.buckets.at[i].Conns[j]
-			if phaseOf(conn.Life) != phaseLive {
-				continue
-			}
-			l := want[conn.Dest]
-			switch {
-			case isTemplate(conn):
-				l.persistent++
-				templates = append(templates, conn)
-			case isActive(stateOf(conn.Life)):
-				l.active++
-				fallthrough
-			default:
-				l.total++
-				controlled[b.template(conn.Control)]++
-			}
-			want[conn.Dest] = l
+	for e, life := range b.live() {
+		conn := e.conn
+		l := want[conn.Dest]
+		switch {
+		case isTemplate(conn):
+			l.persistent++
+			templates = append(templates, conn)
+		case isActive(stateOf(life)):
+			l.active++
+			fallthrough
+		default:
+			l.total++
+			template, _ := b.template(conn.Control)
+			controlled[template.conn]++
 		}
+		want[conn.Dest] = l
 	}
 	for i := range b.loads.at {
 		active, total := b.loadOf(uint32(i))

@@ -46,14 +46,6 @@ type traceStep struct {
 // tracesNotBuilt are the traces that need what is not built yet. One that comes
 // right fails the test, so that the list stays true.
 var tracesNotBuilt = map[string]string{
-	"dh-map-edit":              "more connections from one port of a client than two buckets hold",
-	"dh-map-eq3":               "more connections from one port of a client than two buckets hold",
-	"dh-map-five":              "more connections from one port of a client than two buckets hold",
-	"dh-map-reverse":           "more connections from one port of a client than two buckets hold",
-	"dh-map-seqip":             "more connections from one port of a client than two buckets hold",
-	"dh-map6-eq3":              "more connections from one port of a client than two buckets hold",
-	"dh-map6-five":             "more connections from one port of a client than two buckets hold",
-	"dh-map6-w123":             "more connections from one port of a client than two buckets hold",
 	"rr-tcp-local-server":      "local delivery to another address or port than the VIP's",
 	"rr-tcp-local-server-addr": "local delivery to another address or port than the VIP's",
 }

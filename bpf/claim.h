@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Room for a new connection: what is free in its two groups; else what is worth
+ * least there; else what is free in the groups that follow; else what has
+ * expired and was not yet met by ageing. Nothing in the middle of its life is
+ * ever given up.
+ */
+#ifndef LVSX_CLAIM_H
+#define LVSX_CLAIM_H
+
+#include "control.h"
+#include "load.h"
+#include "maps.h"
+#include "packet.h"
+#include "table.h"
+#include "tcp.h"
+#include "types.h"
+
+static __always_inline int is_expired(const struct conn *conn, __u32 now)
+{
+	return (__s32)(READ_ONCE(conn->expires) - now) <= 0 && !is_controlling(conn);
+}
+
+/*
+ * The generation is when the place was taken, in ticks: it tells the age of
+ * those that must give way. It differs from the last one's in any case.
+ */
+static __always_inline __u32 next_life(__u32 life, __u32 tag, __u32 now)
+{
+	__u32 generation = now & LIFE_GENERATION_MASK;
+
+	if (generation == life >> LIFE_GENERATION_SHIFT)
+		generation++;
+	return generation << LIFE_GENERATION_SHIFT | tag << LIFE_TAG_SHIFT | PHASE_BUSY;
+}
+
+static __always_inline __u32 age_of(__u32 life, __u32 now)
+{
+	return (now - (life >> LIFE_GENERATION_SHIFT)) & LIFE_GENERATION_MASK;
+}
+
+/* take makes a life BUSY, if it is still what was seen, and ends what lived there. */
+static __always_inline __u32 take(struct group *group, __u32 index, __u32 i, __u32 seen, __u32 tag,
+				  __u32 now)
+{
+	__u32 location = index * GROUP_CONNS + i + 1, busy = next_life(seen, tag, now);
+	struct remains gone;
+	struct conn *conn;
+
+	if (__sync_val_compare_and_swap(life_at(group, i), seen, busy) != seen)
+		return 0;
+	if (phase_of(seen) != PHASE_LIVE)
+		return location;
+	conn = conn_at(location);
+	if (!conn)
+		return 0;
+	if (is_controlling(conn)) { /* it stays */
+		__sync_val_compare_and_swap(life_at(group, i), busy, seen);
+		return 0;
+	}
+	gone = remains_of(conn);
+	account_gone(&gone, is_active(state_of(seen)), now);
+	return location;
+}
+
+/* take_free takes a free place of a group: its location, or 0. */
+static __always_inline __u32 take_free(struct group *group, __u32 index, __u32 tag, __u32 now)
+{
+	/* Others may be quicker, but not for ever. */
+#pragma unroll
+	for (int tries = 0; tries < 2; tries++) {
+		__u64 free = free_lives(group);
+		__u32 i = lowest(free), life;
+
+		if (!free)
+			return 0;
+		life = READ_ONCE(*life_at(group, i));
+		if (phase_of(life) == PHASE_FREE &&
+		    __sync_val_compare_and_swap(life_at(group, i), life,
+						next_life(life, tag, now)) == life)
+			return index * GROUP_CONNS + i + 1;
+	}
+	return 0;
+}
+
+/* claim takes a free place in the first two groups: its location, or 0. */
+__noinline __u32 claim(const struct flow *flow, __u32 now)
+{
+	struct group *group;
+	struct place place;
+	__u32 location;
+
+	if (!flow)
+		return 0;
+	place = place_of(&flow->src, flow->port.source, flow->proto);
+	group = group_at(place.first);
+	if (!group)
+		return 0;
+	location = take_free(group, place.first, tag_of(&place), now);
+	if (location)
+		return location;
+	pass(group, now);
+	group = group_at(second_of(&place));
+	return group ? take_free(group, second_of(&place), tag_of(&place), now) : 0;
+}
+
+/* States, and for UDP whether it is confirmed, as bits: what a connection may give way in. */
+#define LIFE_STATE_BITS(life) ((life) >> LIFE_STATE_SHIFT & (LIFE_STATE_MASK * 2 + 1))
+#define EMBRYONIC (1ULL << STATE_SYN_RECV | 1ULL << STATE_SYNACK | 1ULL << STATE_UDP)
+/* No state is that of a template, too. */
+#define CLOSED                                                                                     \
+	(1ULL << STATE_NONE | 1ULL << STATE_TIME_WAIT | 1ULL << STATE_CLOSE |                      \
+	 1ULL << STATE_LAST_ACK | 1ULL << STATE_KILLED)
+
+/*
+ * worth says how much a connection is worth keeping, the oldest of a kind
+ * least: 0 dead, 1 embryonic, 2 closed or a template that no server answered to, 3 in the middle of
+ * its life or just being entered, each above 12 bits of youth. No branch: the verifier would follow
+ * every way through thirty of them.
+ */
+#define WORTH_SHIFT 12
+#define WORTH_KEEPING (3 << WORTH_SHIFT)
+
+static __always_inline __u32 worth(__u32 life, __u32 now)
+{
+	__u32 youth = LIFE_GENERATION_MASK - age_of(life, now);
+	__u32 bit = LIFE_STATE_BITS(life), phase = phase_of(life);
+	__u32 rank = 3 - 2 * (EMBRYONIC >> bit & 1) - (CLOSED >> bit & 1);
+
+	rank |= (phase >> 1) - 1;	  /* not live and not dead */
+	rank &= (phase & phase >> 1) - 1; /* dead */
+	return (rank & 3) << WORTH_SHIFT | youth;
+}
+
+/* least returns the least worth in a group, above four bits of whose it is. */
+__noinline __u32 least(__u32 index, __u32 tag, __u32 now)
+{
+	struct group *group = group_at(index);
+	__u32 best = WORTH_KEEPING << 4;
+
+	if (!group)
+		return best;
+	for (__u32 n = 0; n <= GROUP_CONNS; n++) {
+		__u32 i = (tag + n) & GROUP_CONNS; /* from anywhere: none is favoured */
+		__u32 mine = worth(READ_ONCE(*life_at(group, i)), now) << 4 | i;
+
+		if (mine < best)
+			best = mine;
+	}
+	return best;
+}
+
+static __always_inline __u32 take_least(__u32 index, __u32 best, __u32 tag, __u32 now)
+{
+	__u32 i = best & GROUP_CONNS, life;
+	struct group *group = group_at(index);
+
+	if (!group)
+		return 0;
+	life = READ_ONCE(*life_at(group, i));
+	return worth(life, now) < WORTH_KEEPING ? take(group, index, i, life, tag, now) : 0;
+}
+
+/* So many of one client's port in a group, and it is not others who crowd it. */
+#define CROWD 8
+
+static __always_inline int is_crowd(__u32 index, const struct place *place)
+{
+	struct group *group = group_at(index);
+
+	return group && count_lives(lives_of(group, place)) >= CROWD;
+}
+
+/*
+ * claim_least takes the place of the connection that is worth least in the
+ * first two groups: its location, or 0.
+ */
+__noinline __u32 claim_least(const struct flow *flow, __u32 now)
+{
+	__u32 second, one, other;
+	struct place place;
+
+	if (!flow)
+		return 0;
+	place = place_of(&flow->src, flow->port.source, flow->proto);
+	second = second_of(&place);
+	if (is_crowd(place.first, &place) || is_crowd(second, &place))
+		return 0;
+	one = least(place.first, tag_of(&place), now);
+	other = least(second, tag_of(&place), now);
+	if (one >> 4 > other >> 4) {
+		place.first = second;
+		one = other;
+	}
+	return take_least(place.first, one, tag_of(&place), now);
+}
+
+/* A search for room in the groups that follow the second. */
+struct overflow {
+	struct place place;
+	__u32 now;
+	__u32 index;	/* of the group to look at */
+	__u32 location; /* what was found */
+};
+
+/* So many groups are looked at; more, if they are full of the same client's port. */
+#define PATIENCE 16
+#define PATIENCE_WITH_KIN 256
+
+static long overflow_step(__u32 turn, struct overflow *overflow)
+{
+	__u32 index = overflow->index;
+	struct group *group = group_at(index);
+
+	if (!group)
+		return 1;
+	overflow->location = take_free(group, index, tag_of(&overflow->place), overflow->now);
+	if (overflow->location)
+		return 1;
+	pass(group, overflow->now);
+	overflow->index = group_after(&overflow->place, index);
+	return turn >= PATIENCE && count_lives(lives_of(group, &overflow->place)) < CROWD;
+}
+
+/* claim_beyond takes a free place in one of the groups that follow: its location, or 0. */
+__noinline __u32 claim_beyond(const struct flow *flow, __u32 now)
+{
+	struct overflow overflow = { .now = now };
+
+	if (!flow)
+		return 0;
+	overflow.place = place_of(&flow->src, flow->port.source, flow->proto);
+	overflow.index = second_of(&overflow.place);
+	bpf_loop(PATIENCE_WITH_KIN, overflow_step, &overflow, 0);
+	return overflow.location;
+}
+
+static __always_inline __u32 take_expired(__u32 index, __u32 tag, __u32 now)
+{
+	struct group *group = group_at(index);
+
+	if (!group)
+		return 0;
+	for (__u32 i = 0; i < GROUP_CONNS; i++) {
+		__u32 life = READ_ONCE(group->lives[i]);
+		struct conn *conn = conn_at(index * GROUP_CONNS + i + 1);
+		__u32 location;
+
+		if (!conn || phase_of(life) != PHASE_LIVE || !is_expired(conn, now))
+			continue;
+		location = take(group, index, i, life, tag, now);
+		if (location)
+			return location;
+	}
+	return 0;
+}
+
+/* claim_expired takes the place of a connection whose time is over: its location, or 0. */
+__noinline __u32 claim_expired(const struct flow *flow, __u32 now)
+{
+	struct place place;
+	__u32 location;
+
+	if (!flow)
+		return 0;
+	place = place_of(&flow->src, flow->port.source, flow->proto);
+	location = take_expired(place.first, tag_of(&place), now);
+	return location ? location : take_expired(second_of(&place), tag_of(&place), now);
+}
+
+/* find_room leaves a place BUSY for a new connection: its location, or 0 if there is none. */
+static __always_inline __u32 find_room(const struct flow *flow, __u32 now)
+{
+	__u32 location = claim(flow, now);
+
+	if (!location)
+		location = claim_least(flow, now);
+	if (!location)
+		location = claim_beyond(flow, now);
+	return location ? location : claim_expired(flow, now);
+}
+
+#endif
