@@ -26,6 +26,7 @@ import (
 //	                                        an error: type, code, MTU, ends, and the ends of what it is about
 //	wait 10s
 //	dice 12345                              what the next throw shows
+//	set sloppy_tcp 1                        a setting
 //	compare                                 listings and counters of both
 //
 // The last words of a packet may be "ttl N", "length N" of the payload, and
@@ -48,6 +49,8 @@ func (p *pair) play(line string) string {
 		n, err := strconv.ParseUint(words[1], 10, 32)
 		p.throwBoth(uint32(n))
 		return errorText(err)
+	case "set":
+		return p.set(words[1], words[2])
 	case "compare":
 		return p.compare()
 	}
@@ -73,6 +76,31 @@ func (p *pair) command(line string) string {
 	p.resolveBoth()
 	return p.wrong
 }
+
+// set changes a setting of both.
+func (p *pair) set(name, value string) string {
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		return err.Error()
+	}
+	settings := &p.model.Settings
+	switch name {
+	case "conn_reuse_mode":
+		settings.ConnReuseMode = n
+	case "sloppy_tcp":
+		settings.SloppyTCP = n != 0
+	case "expire_quiescent_template":
+		settings.ExpireQuiescentTemplate = n != 0
+	case "secure_tcp":
+		settings.SecureTCP = n == 3
+	default:
+		return "the model does not know setting " + name
+	}
+	return errorText(p.Set(name, value))
+}
+
+// defaultSettings are what every story begins with.
+var defaultSettings = []string{"set conn_reuse_mode 1", "set sloppy_tcp 0", "set expire_quiescent_template 0", "set secure_tcp 0"}
 
 // runIPVSADM returns what a command line prints with a director.
 func (p *pair) runIPVSADM(director ipvsadm.Director, line string) string {

@@ -120,8 +120,8 @@ func shrink(p *pair, lines []string, wrong string) ([]string, string) {
 // passes until it is forgotten.
 func (p *pair) empty() {
 	p.t.Helper()
-	for _, line := range []string{"ipvsadm -C", "ipvsadm --set 900 120 300"} {
-		if wrong := p.command(line); wrong != "" {
+	for _, line := range append([]string{"ipvsadm -C", "ipvsadm --set 900 120 300"}, defaultSettings...) {
+		if wrong := p.play(line); wrong != "" {
 			p.t.Fatalf("%s: %s", line, wrong)
 		}
 	}
@@ -336,7 +336,15 @@ func (s *story) destinationOptions() string {
 }
 
 func (s *story) rareCommand() string {
-	switch s.IntN(6) {
+	switch s.IntN(12) {
+	case 3:
+		return fmt.Sprintf("set conn_reuse_mode %d", s.IntN(4))
+	case 4:
+		return fmt.Sprintf("set sloppy_tcp %d", s.IntN(2))
+	case 5:
+		return fmt.Sprintf("set expire_quiescent_template %d", s.IntN(2))
+	case 6:
+		return "set secure_tcp " + pick(s, "0", "3")
 	case 0:
 		return "ipvsadm -Z"
 	case 1:

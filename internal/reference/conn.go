@@ -119,7 +119,7 @@ func (d *Director) step(c *conn, p *packet, reply bool) {
 	to := c.state
 	switch c.proto {
 	case ipvs.TCP:
-		to = tcpStates.next(c.state, c.column(reply), tcpEvent(p.flags()))
+		to = d.tcpTable().next(c.state, c.column(reply), tcpEvent(p.flags()))
 		if to == Established && to != c.state {
 			c.assure()
 		}

@@ -31,8 +31,9 @@ type Clock struct {
 // Director is a virtual server with one interface.
 type Director struct {
 	Clock
-	MAC  MAC
-	Dice uint32 // what the first throw for a packet shows
+	MAC      MAC
+	Settings Settings
+	Dice     uint32 // what the first throw for a packet shows
 
 	// TakenForVIP and TakenForRIP tell which addresses the datapath's filters
 	// take for a VIP and for a NAT server by mistake; what they say of others
@@ -54,7 +55,7 @@ type Director struct {
 // New returns a director without services.
 func New(mac MAC, clock Clock) *Director {
 	return &Director{
-		Clock: clock, MAC: mac,
+		Clock: clock, MAC: mac, Settings: DefaultSettings,
 		ways:        make(map[netip.Addr]Way),
 		TakenForVIP: nobody, TakenForRIP: nobody,
 		firsts:   make(map[fragmentKey]*first),

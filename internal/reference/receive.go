@@ -65,7 +65,7 @@ func (d *Director) isRIP(a netip.Addr) bool {
 // request is a client's packet, ip_vs_in().
 func (d *Director) request(p *packet) Outcome {
 	c := d.conns.in[flow{p.proto, p.src, p.dst}]
-	if c == nil || isReuse(c, p) {
+	if c == nil || d.isReuse(c, p) {
 		var v Verdict
 		if c, v = d.schedule(p, c); c == nil {
 			return d.refuse(p, v)
@@ -88,12 +88,6 @@ func (d *Director) request(p *packet) Outcome {
 	return o
 }
 
-// isReuse tells whether a client begins anew by the port of a connection that is
-// over (conn_reuse_mode 1).
-func isReuse(c *conn, p *packet) bool {
-	return p.proto == ipvs.TCP && p.flags()&flagSYN != 0 && (c.state == TimeWait || c.state == Close) && c.template == nil
-}
-
 // schedule gives a packet without a connection to a server. The connection that
 // it ends counts until one is chosen: in the kernel it is a timer that ends it.
 func (d *Director) schedule(p *packet, over *conn) (*conn, Verdict) {
@@ -107,12 +101,14 @@ func (d *Director) schedule(p *packet, over *conn) (*conn, Verdict) {
 	return d.begin(flow{p.proto, p.src, p.dst}, to, p.from()), ""
 }
 
+func isTCP(p *packet) bool { return p.proto == ipvs.TCP }
+
 // choose finds the service and a server of it (ip_vs_schedule).
 func (d *Director) choose(p *packet) (choice, Verdict) {
 	if !d.isVIP(p.dst.Addr()) {
 		return choice{}, NotOurs
 	}
-	if p.proto == ipvs.TCP && (p.flags()&flagRST != 0 || p.flags()&flagSYN == 0) {
+	if !d.maySchedule(p) {
 		return choice{}, NoConnection
 	}
 	f := flow{p.proto, p.src, p.dst}

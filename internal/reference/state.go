@@ -118,6 +118,21 @@ LI | SR .  .  .  | .  .  ES CL | SR .  .  .
 SA | SR TW ES SR | SR TW ES CL | SR TW ES CL
 `)
 
+// secureStates is tcp_states_dos, which secure_tcp puts in its place.
+var secureStates = readStates(4, "NO ES SS SR FW TW CL CW LA LI SA", `
+NO | SR CL ES CL | SS TW ES CL | SA CL ES CL
+ES | .  CW .  CL | .  FW .  CL | .  FW .  CL
+SS | ES .  .  CL | .  .  .  .  | ES .  .  CL
+SR | .  TW .  .  | SA TW ES CL | .  TW ES .
+FW | SR TW .  CL | SS .  .  CL | SA .  .  CL
+TW | SR .  .  CL | SS .  .  .  | SA .  .  CL
+CL | SR .  .  .  | SS .  .  .  | SA .  .  .
+CW | SR .  .  CL | SS TW .  CL | SA .  .  CL
+LA | SR .  CL .  | SS .  .  CL | SA .  CL .
+LI | SR .  .  .  | .  .  ES CL | SA .  .  .
+SA | .  .  .  CL | .  TW ES CL | .  TW ES CL
+`)
+
 // The flags of a TCP segment.
 const (
 	flagFIN = 1 << iota

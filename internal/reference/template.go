@@ -76,7 +76,7 @@ func (d *Director) findTemplate(s *service, f flow) *template {
 		if t.moved || t.proto != key.proto || t.client != key.client || t.virtual != key.virtual {
 			continue
 		}
-		if t.dest.available {
+		if d.isUsable(t) {
 			return t
 		}
 		t.moved = true

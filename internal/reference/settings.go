@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reference
+
+// Settings are the kernel's net.ipv4.vs.* that the model knows.
+type Settings struct {
+	ConnReuseMode           int // 0: never, 1: after the end, 3: after the client's FIN, too
+	SloppyTCP               bool
+	ExpireQuiescentTemplate bool
+	SecureTCP               bool // mode 3
+}
+
+// DefaultSettings are the kernel's.
+var DefaultSettings = Settings{ConnReuseMode: 1}
+
+// isReuse tells whether a client begins anew by the port of a connection that is
+// over, unless a template controls it (is_new_conn_expected).
+func (d *Director) isReuse(c *conn, p *packet) bool {
+	if !isTCP(p) || p.flags()&flagSYN == 0 || c.template != nil {
+		return false
+	}
+	switch c.state {
+	case TimeWait, Close:
+		return d.Settings.ConnReuseMode != 0
+	case FinWait:
+		return d.Settings.ConnReuseMode&2 != 0 && c.noOutput
+	}
+	return false
+}
+
+// maySchedule tells whether a packet may begin a connection (tcp_conn_schedule).
+func (d *Director) maySchedule(p *packet) bool {
+	if !isTCP(p) {
+		return true
+	}
+	return p.flags()&flagRST == 0 && (p.flags()&flagSYN != 0 || d.Settings.SloppyTCP)
+}
+
+// tcpTable is the one in force.
+func (d *Director) tcpTable() *stateTable {
+	if d.Settings.SecureTCP {
+		return secureStates
+	}
+	return tcpStates
+}
+
+// isUsable tells whether a template may send more connections to its server
+// (ip_vs_check_template).
+func (d *Director) isUsable(t *template) bool {
+	return t.dest.available && !(d.Settings.ExpireQuiescentTemplate && t.dest.Weight == 0)
+}
