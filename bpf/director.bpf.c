@@ -20,6 +20,7 @@
 #include "related.h"
 #include "reset.h"
 #include "handover.h"
+#include "split.h"
 
 /*
  * A client that uses its port again after the connection closed gets a new one,
@@ -374,6 +375,16 @@ static __always_inline int hand_over(struct xdp_md *ctx, struct packet *pkt)
 	return XDP_PASS;
 }
 
+/* send_packet sends a packet that is addressed, by itself or by the tc program behind. */
+static __always_inline int send_packet(struct xdp_md *ctx, struct packet *pkt)
+{
+	if (unlikely(pkt->split)) {
+		pkt->handover = (struct handover){ .work = HANDOVER_SPLIT, .mtu = pkt->split };
+		return hand_over(ctx, pkt);
+	}
+	return pkt->hands_over ? hand_over(ctx, pkt) : transmit(ctx, &pkt->next);
+}
+
 /* run does what the verdict says, and counts it. */
 static __always_inline int run(struct xdp_md *ctx, struct packet *pkt)
 {
@@ -387,9 +398,9 @@ static __always_inline int run(struct xdp_md *ctx, struct packet *pkt)
 	if (verdict < VERDICT_MASQ_IN) {
 		action = XDP_PASS;
 	} else if (verdict < VERDICT_DESTINATION_GONE && pkt->next.ifindex) {
-		action = pkt->hands_over ? hand_over(ctx, pkt) : transmit(ctx, &pkt->next);
-		if (action == XDP_DROP)
-			verdict = VERDICT_NO_PORT;
+		action = send_packet(ctx, pkt);
+		if (action == XDP_DROP) /* not every driver can hand over */
+			verdict = pkt->split ? VERDICT_NEEDS_FRAGMENTING : VERDICT_NO_PORT;
 	}
 	count_verdict(verdict);
 	pkt->verdict = verdict;
@@ -420,7 +431,7 @@ int director_at(struct xdp_md *ctx)
 	return action;
 }
 
-/* Behind XDP in generic mode: sends what XDP has left to the stack. */
+/* Behind XDP: sends what that has left to the stack, in generic mode everything. */
 SEC("tcx/ingress")
 int send_on(struct __sk_buff *skb)
 {
@@ -432,6 +443,8 @@ int send_on(struct __sk_buff *skb)
 	left = *before;
 	if (left.cut.size && !finish_reset(skb, &left.cut))
 		return TC_ACT_SHOT;
+	if (left.handover.work == HANDOVER_SPLIT)
+		return split(skb, &left.handover);
 	if (left.handover.work == HANDOVER_MASQ && !finish_masquerade(skb, &left.handover))
 		return TC_ACT_SHOT;
 	if (left.handover.work == HANDOVER_TUNNEL && !finish_tunnel(skb, &left.handover))

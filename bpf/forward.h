@@ -33,9 +33,34 @@ static __always_inline int can_send_merged(const struct packet *pkt, __u32 ifind
 	return pkt->hands_over || ifindex == from->ifindex;
 }
 
+/* Whether a sender has left the checksum to hardware that is not there: such cannot be cut. */
+static __always_inline int is_unfinished(const struct packet *pkt, const struct interface *from)
+{
+	const struct flow *flow = &pkt->flow;
+	__u32 size = pkt->length - header_length(pkt);
+
+	return from->flags & INTERFACE_GENERIC && pkt->check &&
+	       *pkt->check == csum_fold(csum_pseudo(&flow->src, &flow->dst, flow->proto, size));
+}
+
+/*
+ * must_split has a packet that is above the MTU and may be fragmented cut, once
+ * it is what it is sent on as. Rare, and so not inlined.
+ */
+static __noinline enum verdict must_split(struct packet *pkt, __u16 mtu,
+					  const struct interface *from)
+{
+	if (!(from->flags & INTERFACE_SPLITS) || is_unfinished(pkt, from))
+		return VERDICT_NEEDS_FRAGMENTING;
+	pkt->split = mtu;
+	pkt->hands_over = 0;
+	return VERDICT_COUNT;
+}
+
 /* Why a packet cannot go on as it is. VERDICT_COUNT: it can. */
-static __always_inline enum verdict check_limits(const struct packet *pkt, const struct dest *dest,
-						 __u32 overhead, const struct interface *from)
+static __always_inline enum verdict check_limits(struct packet *pkt, const struct dest *dest,
+						 enum forwarding forwarding, __u32 overhead,
+						 const struct interface *from)
 {
 	if (dest->flags & DEST_NO_ROUTE)
 		return VERDICT_NO_ROUTE;
@@ -48,7 +73,9 @@ static __always_inline enum verdict check_limits(const struct packet *pkt, const
 	if (is_merged(pkt, from))
 		return can_send_merged(pkt, dest->next.ifindex, from) ? VERDICT_COUNT
 								      : VERDICT_MERGED;
-	return may_be_fragmented(pkt) ? VERDICT_NEEDS_FRAGMENTING : VERDICT_TOO_BIG;
+	if (may_be_fragmented(pkt) || (forwarding == FORWARDING_TUNNEL && ignores_df(pkt)))
+		return must_split(pkt, dest->mtu, from);
+	return VERDICT_TOO_BIG;
 }
 
 /* Whether a packet has its transport header: later fragments have none. */
@@ -70,7 +97,7 @@ static __always_inline enum verdict forward_part(struct xdp_md *ctx, struct pack
 
 	if (dest->flags & DEST_LOCAL)
 		return VERDICT_LOCAL;
-	verdict = check_limits(pkt, dest, overhead, from);
+	verdict = check_limits(pkt, dest, forwarding, overhead, from);
 	/* kernel: __ip_vs_get_out_rt() lessens TTL before it looks at the MTU */
 	if (verdict != VERDICT_TTL_EXCEEDED && verdict != VERDICT_NO_ROUTE)
 		lessen_hop_limit(pkt);
@@ -157,7 +184,8 @@ static __always_inline enum verdict return_part(struct xdp_md *ctx, struct packe
 		return VERDICT_MERGED;
 	}
 	pkt->mtu = find_interface(pkt->next.ifindex)->mtu;
-	if (unlikely(pkt->length > pkt->mtu) && !is_merged(pkt, from))
+	if (unlikely(pkt->length > pkt->mtu) && !is_merged(pkt, from) &&
+	    (!may_be_fragmented(pkt) || must_split(pkt, pkt->mtu, from) != VERDICT_COUNT))
 		return may_be_fragmented(pkt) ? VERDICT_NEEDS_FRAGMENTING : VERDICT_TOO_BIG;
 	lessen_hop_limit(pkt);
 	if (part == PART_LATER)

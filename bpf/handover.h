@@ -112,6 +112,8 @@ static __always_inline int finish_tunnel(struct __sk_buff *skb, const struct han
 
 	if (!dest || !load_inner(skb, &inner))
 		return 0;
+	if (left->may_fragment)
+		inner.dont_fragment = 0;
 	tunnel = tunnel_type(dest->tunnel);
 	proto = inner.proto;
 	inner.proto = tunnel_protocol(tunnel, proto);

@@ -103,6 +103,7 @@ struct packet {
 	__u16 length;	 /* of the IP packet, its headers included */
 	__u8 verdict;	 /* enum verdict, at the end */
 	__u8 state;	 /* enum state, the connection's after the packet */
+	__u16 split;	 /* the MTU to which the tc program behind cuts it; 0: it fits */
 	__u8 hands_over; /* sent by the tc program behind, not by XDP */
 	__u8 syn;	 /* TCP's flag */
 	__u8 event;	 /* enum event, of TCP */

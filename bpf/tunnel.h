@@ -20,6 +20,12 @@ struct inner {
 	__u8 dont_fragment;
 };
 
+/* pmtu_disc 0: tunnels carry what is too big for them in fragments, whatever its sender says. */
+static __always_inline int ignores_df(const struct packet *pkt)
+{
+	return !pkt->ipv6 && !READ_ONCE(settings.switches.pmtu_disc);
+}
+
 static __always_inline struct inner inner_ipv4(const struct iphdr *ip)
 {
 	return (struct inner){
@@ -197,11 +203,14 @@ static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *pkt,
 		pkt->handover = (struct handover){
 			.work = HANDOVER_TUNNEL,
 			.dest = key,
+			.may_fragment = ignores_df(pkt),
 			.from_port = dest->tunnel ? flow_port(&pkt->flow) : 0,
 		};
 		return 1;
 	}
 	inner = pkt->ipv6 ? inner_ipv6(pkt->ip6) : inner_ipv4(pkt->ip);
+	if (ignores_df(pkt))
+		inner.dont_fragment = 0;
 	if (unlikely(tunnel_type(dest->tunnel) != TUNNEL_IPIP) && !put_shim(ctx, pkt, dest, &inner))
 		return 0;
 	return is_ipv4(&dest->rip) ? put_ipv4(ctx, pkt, dest, &inner)

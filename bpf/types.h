@@ -465,7 +465,8 @@ _Static_assert(sizeof(struct group) == CACHE_LINE, "group is one cache line");
 
 enum interface_flags {
 	INTERFACE_GENERIC = 1,	  /* generic XDP: sees packets merged by offload */
-	INTERFACE_HANDS_OVER = 2, /* a tc program behind XDP sends what it is left */
+	INTERFACE_HANDS_OVER = 2, /* the tc program behind XDP sends all packets */
+	INTERFACE_SPLITS = 4,	  /* it can send those that are too big, in fragments */
 };
 
 /* An interface that the director is attached to. */
@@ -538,6 +539,7 @@ enum handover_work {
 	HANDOVER_SEND,
 	HANDOVER_MASQ,	 /* the transport checksum follows a change of one address and port */
 	HANDOVER_TUNNEL, /* an outer header is to be put in front */
+	HANDOVER_SPLIT,	 /* it is too big, and to be cut into fragments */
 } __attribute__((packed));
 
 /*
@@ -553,8 +555,14 @@ struct handover {
 	};
 	__be16 from_port; /* before; of GUE: the outer source port */
 	__be16 to_port;	  /* and after */
-	__u16 check;	  /* where in the frame the transport checksum stands */
-	__u8 proto;
+	union {
+		__u16 check; /* where in the frame the transport checksum stands */
+		__u16 mtu;   /* to which to cut */
+	};
+	union {
+		__u8 proto;
+		__u8 may_fragment; /* of an outer header: without DF */
+	};
 	enum handover_work work;
 };
 

@@ -55,7 +55,7 @@ func parsePinName(name string) (ifindex int, mode Mode, ok bool) {
 // also since an earlier process, nothing happens.
 func (d *Dataplane) Attach(ifindex int, mode Mode) error {
 	if a, ok := d.links[ifindex]; ok {
-		if a.mode == mode && (mode == Native || a.behind != nil) {
+		if a.mode == mode && a.behind != nil {
 			return nil
 		}
 		if a.mode == mode {
@@ -80,15 +80,12 @@ func (d *Dataplane) Attach(ifindex int, mode Mode) error {
 		return errors.Join(err, l.Close())
 	}
 	d.links[ifindex] = &attachment{link: l, mode: mode}
-	if mode == Generic {
-		return d.attachBehind(ifindex)
-	}
-	return nil
+	return d.attachBehind(ifindex)
 }
 
 // loadSender loads the tc program, where the kernel has tcx to attach it by. It
-// shares the map of destinations with the one that it is behind.
-func loadSender(spec *ebpf.ProgramSpec, dests *ebpf.Map) (*ebpf.Program, error) {
+// shares maps with the one that it is behind.
+func loadSender(spec *ebpf.ProgramSpec, maps *directorMaps) (*ebpf.Program, error) {
 	const tcx = 6<<16 | 6<<8
 	version, err := features.LinuxVersionCode()
 	if err != nil {
@@ -97,8 +94,10 @@ func loadSender(spec *ebpf.ProgramSpec, dests *ebpf.Map) (*ebpf.Program, error) 
 	if version < tcx {
 		return nil, nil
 	}
-	if err := spec.Instructions.AssociateMap("dests", dests); err != nil {
-		return nil, fmt.Errorf("load program behind XDP: %w", err)
+	for name, m := range map[string]*ebpf.Map{directorMapDests: maps.Dests, directorMapSplitPayloads: maps.SplitPayloads} {
+		if err := spec.Instructions.AssociateMap(name, m); err != nil {
+			return nil, fmt.Errorf("load program behind XDP: %w", err)
+		}
 	}
 	program, err := ebpf.NewProgram(spec)
 	if err != nil {
@@ -110,9 +109,9 @@ func loadSender(spec *ebpf.ProgramSpec, dests *ebpf.Map) (*ebpf.Program, error) 
 // behind names the pinned links of the tc program.
 const behind Mode = "behind"
 
-// attachBehind puts the tc program behind generic XDP, where the kernel has tcx
-// (Linux 6.6). Without it XDP sends by itself, but nothing that is merged above
-// the MTU.
+// attachBehind puts the tc program behind XDP, where the kernel has tcx (Linux
+// 6.6). Without it XDP sends by itself, but nothing that is above the MTU,
+// merged by generic XDP or to be fragmented.
 func (d *Dataplane) attachBehind(ifindex int) error {
 	if d.sender == nil {
 		return nil
@@ -134,6 +133,12 @@ func (d *Dataplane) attachBehind(ifindex int) error {
 // HandsOver tells whether merged packets that arrive on an interface can be
 // sent on.
 func (d *Dataplane) HandsOver(ifindex int) bool {
+	a, ok := d.links[ifindex]
+	return ok && a.mode == Generic && a.behind != nil
+}
+
+// splits tells whether packets that arrive on an interface can be fragmented.
+func (d *Dataplane) splits(ifindex int) bool {
 	a, ok := d.links[ifindex]
 	return ok && a.behind != nil
 }

@@ -151,7 +151,7 @@ func (d *Dataplane) load() error {
 	}
 	d.adopted, d.seed = len(pinned.maps) > 0, pinned.identity.Seed
 	d.maps, d.program, d.test = loaded.directorMaps, loaded.Program, loaded.Test
-	if d.sender, err = loadSender(send, loaded.Dests); err != nil {
+	if d.sender, err = loadSender(send, &loaded.directorMaps); err != nil {
 		return err
 	}
 	defer loaded.Settings.Close()

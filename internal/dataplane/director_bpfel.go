@@ -228,6 +228,7 @@ const (
 	directorHandoverWorkHANDOVER_SEND   directorHandoverWork = 0
 	directorHandoverWorkHANDOVER_MASQ   directorHandoverWork = 1
 	directorHandoverWorkHANDOVER_TUNNEL directorHandoverWork = 2
+	directorHandoverWorkHANDOVER_SPLIT  directorHandoverWork = 3
 )
 
 type directorHop struct {
@@ -250,6 +251,7 @@ type directorInterfaceFlags uint32
 const (
 	directorInterfaceFlagsINTERFACE_GENERIC    directorInterfaceFlags = 1
 	directorInterfaceFlagsINTERFACE_HANDS_OVER directorInterfaceFlags = 2
+	directorInterfaceFlagsINTERFACE_SPLITS     directorInterfaceFlags = 4
 )
 
 type directorList struct {
@@ -382,6 +384,11 @@ type directorSlot struct {
 	_      structs.HostLayout
 	Dest   uint32
 	Weight int32
+}
+
+type directorSplitPayload struct {
+	_     structs.HostLayout
+	Bytes [32768]uint8
 }
 
 type directorState uint32
@@ -540,6 +547,7 @@ const (
 	directorMapServices       = "services"
 	directorMapSipScratches   = "sip_scratches"
 	directorMapSlots          = "slots"
+	directorMapSplitPayloads  = "split_payloads"
 	directorMapSysctls        = "sysctls"
 	directorMapTables         = "tables"
 	directorMapTemplateKeys   = "template_keys"
@@ -630,6 +638,7 @@ type directorMapSpecs struct {
 	Services       *ebpf.MapSpec `ebpf:"services"`
 	SipScratches   *ebpf.MapSpec `ebpf:"sip_scratches"`
 	Slots          *ebpf.MapSpec `ebpf:"slots"`
+	SplitPayloads  *ebpf.MapSpec `ebpf:"split_payloads"`
 	Sysctls        *ebpf.MapSpec `ebpf:"sysctls"`
 	Tables         *ebpf.MapSpec `ebpf:"tables"`
 	TemplateKeys   *ebpf.MapSpec `ebpf:"template_keys"`
@@ -690,6 +699,7 @@ type directorMaps struct {
 	Services       *ebpf.Map `ebpf:"services"`
 	SipScratches   *ebpf.Map `ebpf:"sip_scratches"`
 	Slots          *ebpf.Map `ebpf:"slots"`
+	SplitPayloads  *ebpf.Map `ebpf:"split_payloads"`
 	Sysctls        *ebpf.Map `ebpf:"sysctls"`
 	Tables         *ebpf.Map `ebpf:"tables"`
 	TemplateKeys   *ebpf.Map `ebpf:"template_keys"`
@@ -720,6 +730,7 @@ func (m *directorMaps) Close() error {
 		m.Services,
 		m.SipScratches,
 		m.Slots,
+		m.SplitPayloads,
 		m.Sysctls,
 		m.Tables,
 		m.TemplateKeys,

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -319,8 +320,11 @@ func differ(t *testing.T, want exchange, sent []outcome) string {
 		if to := unhex(t, want.Out[i].Hex); to[0]>>4 == 6 && to[6] == 44 {
 			copy(o.ip[44:48], to[44:48]) // the kernel's fragments get an id of their own
 		}
-		if wrong := (exchange{In: want.In, Out: want.Out[i : i+1]}).compare(t, o); wrong != "" {
+		if wrong := want.compare(t, i, o.ip); wrong != "" {
 			return wrong
+		}
+		if o.mac.String() != want.Out[i].DstMAC {
+			return fmt.Sprintf("sent to %s, want %s", o.mac, want.Out[i].DstMAC)
 		}
 	}
 	return ""

@@ -74,6 +74,7 @@ type outcome struct {
 	action  uint32
 	mac     net.HardwareAddr // where it was sent, nil if it was not
 	ip      []byte           // the IP packet as it left
+	more    [][]byte         // further packets, of one that was cut
 }
 
 const (
@@ -357,8 +358,12 @@ func (b *bench) try(frame []byte) (outcome, error) {
 	o := outcome{action: action, verdict: verdictNames[told.Verdict], state: stateNames[told.State]}
 	left := run.DataOut
 	if action == xdpPass && fateOf(directorVerdict(told.Verdict)) != Passed {
-		o.action, left = xdpRedirect, b.sendOn(left)
+		sent := b.sendOn(left)
+		o.action, left = xdpRedirect, sent[0]
 		action = o.action
+		for _, further := range sent[1:] {
+			o.more = append(o.more, further[14:])
+		}
 	}
 	if len(left) >= 14 {
 		o.ip = left[14:]

@@ -41,6 +41,9 @@ func (d *Dataplane) SetInterfaces(interfaces []Interface) error {
 		if d.HandsOver(i.Index) {
 			at.Flags |= uint32(directorInterfaceFlagsINTERFACE_HANDS_OVER)
 		}
+		if d.splits(i.Index) {
+			at.Flags |= uint32(directorInterfaceFlagsINTERFACE_SPLITS)
+		}
 		atomic.StoreUint32(&at.Ifindex, uint32(i.Index))
 		if err := d.maps.Ports.Put(uint32(i.Index), uint32(i.Index)); err != nil {
 			return fmt.Errorf("let interface %d send: %w", i.Index, err)

@@ -107,6 +107,7 @@ func (d *Dataplane) writeSwitches() {
 	for name, at := range map[string]*uint8{
 		"expire_nodest_conn":        &to.ExpireNodestConn,
 		"expire_quiescent_template": &to.ExpireQuiescentTemplate,
+		"pmtu_disc":                 &to.PmtuDisc,
 		"sloppy_tcp":                &to.SloppyTcp,
 		"drop_entry":                &to.DropEntry,
 	} {

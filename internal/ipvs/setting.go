@@ -47,7 +47,7 @@ var settings = []Setting{
 	ranged("lblc_expiration", 86400, -maxSeconds, maxSeconds, "after so many seconds lblc forgets an address"),
 	ranged("lblcr_expiration", 86400, -maxSeconds, maxSeconds, "after so many seconds lblcr forgets an address"),
 	fixed("nat_icmp_send", "0", "a NAT real server hears that a connection is not known", "not built yet"),
-	fixed("pmtu_disc", "1", "what is too large for a tunnel and must not be fragmented is refused", "fragmenting is not built yet"),
+	number("pmtu_disc", 1, "what is too large for a tunnel and must not be fragmented is refused; 0: it is fragmented all the same"),
 	number("run_estimation", 1, "rates are estimated"),
 	fixed("schedule_icmp", "0", "ICMP errors begin connections", "not built yet"),
 	mode("secure_tcp", "stricter TCP states against floods: 0 never, 1 and 2 while memory is low, 3 always"),
