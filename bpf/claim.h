@@ -99,7 +99,7 @@ __noinline __u32 claim(const struct flow *flow, __u32 now)
 	location = take_free(group, place.first, tag_of(&place), now);
 	if (location)
 		return location;
-	pass(group, now);
+	pass(group, PASSED_TO_SECOND, now);
 	group = group_at(second_of(&place));
 	return group ? take_free(group, second_of(&place), tag_of(&place), now) : 0;
 }
@@ -203,10 +203,6 @@ struct overflow {
 	__u32 location; /* what was found */
 };
 
-/* So many groups are looked at; more, if they are full of the same client's port. */
-#define PATIENCE 16
-#define PATIENCE_WITH_KIN 256
-
 static long overflow_step(__u32 turn, struct overflow *overflow)
 {
 	__u32 index = overflow->index;
@@ -217,7 +213,7 @@ static long overflow_step(__u32 turn, struct overflow *overflow)
 	overflow->location = take_free(group, index, tag_of(&overflow->place), overflow->now);
 	if (overflow->location)
 		return 1;
-	pass(group, overflow->now);
+	pass(group, turn < PATIENCE ? PASSED_BEYOND : PASSED_WITH_KIN, overflow->now);
 	overflow->index = group_after(&overflow->place, index);
 	return turn >= PATIENCE && count_lives(lives_of(group, &overflow->place)) < CROWD;
 }

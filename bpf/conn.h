@@ -112,8 +112,9 @@ struct hunt {
 	__u32 except;	/* a location not meant, 0: none */
 	__u32 location; /* what was found */
 	struct place place;
-	__u32 index; /* of the group to look at */
-	__u64 alike; /* its lives that are still to be looked at */
+	__u32 index;  /* of the group to look at */
+	__u32 beyond; /* groups after the second that were looked at */
+	__u64 alike;  /* its lives that are still to be looked at */
 };
 
 static __always_inline void enter_group(struct hunt *hunt, __u32 index)
@@ -122,6 +123,16 @@ static __always_inline void enter_group(struct hunt *hunt, __u32 index)
 
 	hunt->index = index;
 	hunt->alike = group ? lives_of(group, &hunt->place) : 0;
+}
+
+/* Where a connection that went past a group may be: claim.h, claim_beyond(). */
+static __always_inline int leads_on(const struct hunt *hunt, const struct group *group)
+{
+	enum passed passed = passed_from(group);
+
+	if (hunt->index == hunt->place.first)
+		return passed != PASSED_NOT;
+	return passed == PASSED_WITH_KIN || (passed == PASSED_BEYOND && hunt->beyond < PATIENCE);
 }
 
 /* One life at a time: loops in loops are more than the verifier has patience for. */
@@ -143,8 +154,11 @@ static long hunt_step(__u32 turn __attribute__((unused)), struct hunt *hunt)
 	if (hunt->alike)
 		return 0;
 	group = group_at(index);
+	if (!group || !leads_on(hunt, group))
+		return 1;
+	hunt->beyond += index != hunt->place.first;
 	index = group_after(&hunt->place, index);
-	if (!group || index == NO_GROUP || !READ_ONCE(group->passed))
+	if (index == NO_GROUP)
 		return 1;
 	enter_group(hunt, index);
 	return 0;

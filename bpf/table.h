@@ -6,7 +6,9 @@
  *
  * A connection is in its first group; in its second if there was no room; else
  * in one of those that follow the second. A group that somebody went past says
- * so, and who searches goes on only from such. Ageing takes the mark away.
+ * so and how far, and who searches goes on only from such: otherwise a flood,
+ * which fills first groups, would make every search a long one. Ageing takes the
+ * mark away.
  */
 #ifndef LVSX_TABLE_H
 #define LVSX_TABLE_H
@@ -95,6 +97,11 @@ static __always_inline __u32 second_of(const struct place *place)
 
 	return index < group_count ? index : index - group_count;
 }
+
+/* So many groups after the second are looked at; more, if they are full of the same client's port.
+ */
+#define PATIENCE 16
+#define PATIENCE_WITH_KIN 256
 
 #define NO_GROUP 0xffffffff
 
@@ -186,13 +193,29 @@ static __always_inline __u32 *life_of(__u32 location)
 	return group ? life_at(group, (location - 1) % GROUP_CONNS) : NULL;
 }
 
-/* pass leaves word that somebody looks for room beyond the group. */
-static __always_inline void pass(struct group *group, __u32 now)
+static __always_inline enum passed passed_from(const struct group *group)
 {
-	__u32 mark = now << LIFE_TAG_SHIFT | PASSED_MARK;
+	return READ_ONCE(group->passed) >> 2 & 3;
+}
 
-	if (READ_ONCE(group->passed) != mark)
-		*(volatile __u32 *)&group->passed = mark;
+/*
+ * pass leaves word that somebody looks for room beyond the group. What others
+ * left stays: a mark too many costs a look, one too few would lose a connection.
+ */
+static __always_inline void pass(struct group *group, enum passed how, __u32 now)
+{
+#pragma unroll
+	for (int tries = 0; tries < 2; tries++) {
+		__u32 old = READ_ONCE(group->passed), far = old >> 2 & 3, mark;
+
+		if (far < how)
+			far = how;
+		mark = now << PASSED_SHIFT | far << 2 | PASSED_MARK;
+		if (old == mark || __sync_val_compare_and_swap(&group->passed, old, mark) == old)
+			return;
+	}
+	*(volatile __u32 *)&group->passed =
+		now << PASSED_SHIFT | PASSED_WITH_KIN << 2 | PASSED_MARK;
 }
 
 #endif

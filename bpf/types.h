@@ -445,8 +445,9 @@ enum phase {
 #define LIFE_KEY_MASK 0x3fff /* phase and tag */
 #define LIFE_STATE_SHIFT 14
 #define LIFE_STATE_MASK 0x1f
-#define LIFE_CONFIRMED (1 << 19) /* UDP: more than one packet was seen; a template: it is assured  \
-				  */
+#define LIFE_CONFIRMED                                                                             \
+	(1 << 19) /* UDP: more than one packet was seen; a template: it is assured                 \
+		   */
 #define LIFE_GENERATION_SHIFT 20
 #define LIFE_GENERATION_MASK 0xfff
 _Static_assert(STATE_COUNT <= LIFE_STATE_MASK + 1, "a life holds any state");
@@ -455,13 +456,24 @@ _Static_assert(STATE_COUNT <= LIFE_STATE_MASK + 1, "a life holds any state");
 
 struct group {
 	__u32 lives[GROUP_CONNS];
-	/* When somebody last looked for room beyond this group: ticks << 2 | PASSED_MARK; 0:
-	 * nobody */
+	/*
+	 * When somebody last looked for room beyond this group, and how far:
+	 * ticks << PASSED_SHIFT | enum passed << 2 | PASSED_MARK; 0: nobody
+	 */
 	__u32 passed;
 };
 _Static_assert(sizeof(struct group) == CACHE_LINE, "group is one cache line");
 
 #define PASSED_MARK PHASE_BUSY /* looks like a life that is neither free nor live */
+#define PASSED_SHIFT 4
+
+/* How far somebody went from a group; each includes those before it. */
+enum passed {
+	PASSED_NOT,
+	PASSED_TO_SECOND, /* from the first group of some connection to its second */
+	PASSED_BEYOND,	  /* from a second one, or one that follows it */
+	PASSED_WITH_KIN,  /* so far that only those of one client's port go there */
+};
 
 enum interface_flags {
 	INTERFACE_GENERIC = 1,	  /* generic XDP: sees packets merged by offload */

@@ -51,7 +51,7 @@ func (d *Dataplane) groupsBefore(c *directorConn, at uint32) iter.Seq[uint32] {
 }
 
 // passedShift is where bpf/types.h: struct group, passed, has its ticks.
-const passedShift = 2
+const passedShift = 4
 
 // passed is what ageing knows of groups that connections went past. While it
 // goes through the table it notes those that some live connection did; the next
