@@ -298,7 +298,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	from = find_interface(ctx->ingress_ifindex);
 	if (!is_for_us(from, ctx->ingress_ifindex, pkt->eth))
 		return VERDICT_OTHER_HOST;
-	pkt->hands_over = !!(from->flags & INTERFACE_HANDS_OVER);
+	pkt->sending = from->flags & INTERFACE_HANDS_OVER ? SENDING_BEHIND : SENDING_XDP;
 	if (is_martian(pkt))
 		return VERDICT_MARTIAN;
 	if (unlikely(pkt->fragmented)) {
@@ -378,11 +378,7 @@ static __always_inline int hand_over(struct xdp_md *ctx, struct packet *pkt)
 /* send_packet sends a packet that is addressed, by itself or by the tc program behind. */
 static __always_inline int send_packet(struct xdp_md *ctx, struct packet *pkt)
 {
-	if (unlikely(pkt->split)) {
-		pkt->handover = (struct handover){ .work = HANDOVER_SPLIT, .mtu = pkt->split };
-		return hand_over(ctx, pkt);
-	}
-	return pkt->hands_over ? hand_over(ctx, pkt) : transmit(ctx, &pkt->next);
+	return pkt->sending == SENDING_XDP ? transmit(ctx, &pkt->next) : hand_over(ctx, pkt);
 }
 
 /* run does what the verdict says, and counts it. */
@@ -400,7 +396,8 @@ static __always_inline int run(struct xdp_md *ctx, struct packet *pkt)
 	} else if (verdict < VERDICT_DESTINATION_GONE && pkt->next.ifindex) {
 		action = send_packet(ctx, pkt);
 		if (action == XDP_DROP) /* not every driver can hand over */
-			verdict = pkt->split ? VERDICT_NEEDS_FRAGMENTING : VERDICT_NO_PORT;
+			verdict = pkt->sending == SENDING_SPLIT ? VERDICT_NEEDS_FRAGMENTING
+								: VERDICT_NO_PORT;
 	}
 	count_verdict(verdict);
 	pkt->verdict = verdict;

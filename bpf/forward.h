@@ -30,7 +30,7 @@ static __always_inline int is_merged(const struct packet *pkt, const struct inte
 static __always_inline int can_send_merged(const struct packet *pkt, __u32 ifindex,
 					   const struct interface *from)
 {
-	return pkt->hands_over || ifindex == from->ifindex;
+	return pkt->sending == SENDING_BEHIND || ifindex == from->ifindex;
 }
 
 /* Whether a sender has left the checksum to hardware that is not there: such cannot be cut. */
@@ -52,8 +52,8 @@ static __noinline enum verdict must_split(struct packet *pkt, __u16 mtu,
 {
 	if (!(from->flags & INTERFACE_SPLITS) || is_unfinished(pkt, from))
 		return VERDICT_NEEDS_FRAGMENTING;
-	pkt->split = mtu;
-	pkt->hands_over = 0;
+	pkt->handover = (struct handover){ .work = HANDOVER_SPLIT, .mtu = mtu };
+	pkt->sending = SENDING_SPLIT;
 	return VERDICT_COUNT;
 }
 

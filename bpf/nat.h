@@ -52,7 +52,7 @@ static __always_inline void update_checksum(struct xdp_md *ctx, struct packet *p
 	__u32 header = header_length(pkt);
 
 	/* A datagram without a checksum gets one below, of all its bytes. */
-	if (pkt->hands_over && *pkt->check) {
+	if (pkt->sending == SENDING_BEHIND && *pkt->check) {
 		pkt->handover = (struct handover){
 			.work = HANDOVER_MASQ,
 			.proto = pkt->flow.proto,

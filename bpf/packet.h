@@ -82,6 +82,13 @@ struct moment {
 	__u8 fixed; /* 1: dice are not thrown */
 };
 
+/* Who sends a packet. */
+enum sending {
+	SENDING_XDP,
+	SENDING_BEHIND, /* the tc program behind XDP, which also finishes it */
+	SENDING_SPLIT,	/* likewise, what XDP has finished, in fragments */
+} __attribute__((packed));
+
 /* A packet under way: its headers, and where it goes next. */
 struct packet {
 	struct ethhdr *eth;
@@ -99,14 +106,13 @@ struct packet {
 	struct hop next; /* ifindex 0: nowhere */
 	struct handover handover;
 	struct moment moment;
-	__u16 mtu;	 /* what the way on can carry, if the packet is too big for it */
-	__u16 length;	 /* of the IP packet, its headers included */
-	__u8 verdict;	 /* enum verdict, at the end */
-	__u8 state;	 /* enum state, the connection's after the packet */
-	__u16 split;	 /* the MTU to which the tc program behind cuts it; 0: it fits */
-	__u8 hands_over; /* sent by the tc program behind, not by XDP */
-	__u8 syn;	 /* TCP's flag */
-	__u8 event;	 /* enum event, of TCP */
+	__u16 mtu;    /* what the way on can carry, if the packet is too big for it */
+	__u16 length; /* of the IP packet, its headers included */
+	__u8 verdict; /* enum verdict, at the end */
+	__u8 state;   /* enum state, the connection's after the packet */
+	enum sending sending;
+	__u8 syn;   /* TCP's flag */
+	__u8 event; /* enum event, of TCP */
 	__u8 fragmented;
 	__u16 fragment_offset; /* in bytes */
 	__be32 fragment_id;

@@ -214,7 +214,7 @@ static __noinline int become_reset(struct xdp_md *ctx, struct packet *pkt, int b
 	}
 	cut->after = csum_fold(csum_bytes(ctx, place, sizeof(*tcp), 0));
 	pkt->cut = 1;
-	if (!pkt->hands_over)
+	if (pkt->sending != SENDING_BEHIND)
 		tcp->check = csum_apply(tcp->check,
 					csum_change16(cut->before, cut->after) +
 						csum_change16(cut->size, bpf_htons(sizeof(*tcp))));

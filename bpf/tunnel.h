@@ -199,7 +199,7 @@ static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *pkt,
 {
 	struct inner inner;
 
-	if (pkt->hands_over) {
+	if (pkt->sending == SENDING_BEHIND) {
 		pkt->handover = (struct handover){
 			.work = HANDOVER_TUNNEL,
 			.dest = key,
