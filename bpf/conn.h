@@ -340,8 +340,20 @@ __noinline int is_alone(const struct flow *flow)
 struct choice {
 	__u32 dest;
 	__u32 control; /* location of its template, that is held for it; 0: none */
+	__u16 place;   /* of the packet's transport header in the frame */
+	__u16 size;    /* of what is there */
 	enum conn_flags flags;
+	__u8 once; /* 1: no connection is made */
+	__u16 pad;
 };
+
+/* What is being decided: it would not fit on the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct choice);
+} choices SEC(".maps");
 
 /* fill writes what an entry is found by, and where it leads. */
 static __always_inline void fill(struct conn *conn, const struct flow *flow, __u32 dest,

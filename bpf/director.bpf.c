@@ -111,9 +111,11 @@ static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt
 	return forward_reply(ctx, pkt, found->conn, from);
 }
 
-static __always_inline int is_one_packet(const struct packet *pkt, const struct service *service)
+static __always_inline struct choice *find_choice(void)
 {
-	return pkt->flow.proto == IPPROTO_UDP && service->flags & SERVICE_ONE_PACKET;
+	__u32 cpu = 0;
+
+	return bpf_map_lookup_elem(&choices, &cpu);
 }
 
 /*
@@ -121,15 +123,20 @@ static __always_inline int is_one_packet(const struct packet *pkt, const struct 
  * client's next packets and none of its real server's answers belongs to it
  * (IP_VS_CONN_F_ONE_PACKET).
  */
-static __always_inline enum verdict send_once(struct xdp_md *ctx, struct packet *pkt,
-					      const struct choice *choice, const struct dest *dest)
+static __noinline enum verdict send_once(struct xdp_md *ctx, struct packet *pkt)
 {
-	account_once(choice->dest);
-	count_conn(choice->dest);
-	count_in(choice->dest, pkt->length);
+	const struct choice *choice = find_choice();
+	__u32 key = choice ? choice->dest : DEST_NONE;
+	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+
+	if (!choice || !dest)
+		return VERDICT_NO_DESTINATION;
+	account_once(key);
+	count_conn(key);
+	count_in(key, pkt->length);
 	if (unlikely(pkt->fragmented))
-		follow_once(pkt, choice->dest);
-	return forward_request(ctx, pkt, choice->flags, choice->dest, dest,
+		follow_once(pkt, key);
+	return forward_request(ctx, pkt, choice->flags, key, dest,
 			       find_interface(ctx->ingress_ifindex));
 }
 
@@ -148,13 +155,13 @@ static __always_inline int drops(void)
 }
 
 /* The hash of the call that a datagram belongs to; 0: nobody knows (ip_vs_sip_fill_param()). */
-static __always_inline __u64 call_of(struct xdp_md *ctx, const struct packet *pkt)
+static __always_inline __u64 call_of(struct xdp_md *ctx, const struct flow *flow,
+				     const struct choice *choice)
 {
-	__u32 headers = pkt->l4 - (void *)pkt->ip + sizeof(struct udphdr);
-
-	if (pkt->flow.proto != IPPROTO_UDP)
+	if (flow->proto != IPPROTO_UDP)
 		return 0;
-	return read_call(ctx, sizeof(*pkt->eth) + headers, pkt->length - headers);
+	return read_call(ctx, choice->place + sizeof(struct udphdr),
+			 choice->size - sizeof(struct udphdr));
 }
 
 /* remember_choice enters a template for a destination that was chosen now. */
@@ -182,12 +189,12 @@ static __always_inline __u32 remember_choice(const struct flow *key, const struc
  * persist chooses the destination that the client has been given before, or
  * remembers the one chosen now, and holds the template. VERDICT_COUNT: done.
  */
-static __always_inline enum verdict persist(struct xdp_md *ctx, struct packet *pkt, __u32 number,
-					    const struct service *service, struct choice *choice)
+static __always_inline enum verdict persist(struct xdp_md *ctx, const struct flow *flow,
+					    struct moment *moment, struct choice *choice,
+					    __u32 number, const struct service *service)
 {
-	__u64 call = service->engine == ENGINE_SIP ? call_of(ctx, pkt) : 0;
-	struct flow *key = template_key(service, &pkt->flow, call);
-	__u32 now = pkt->moment.now;
+	__u64 call = service->engine == ENGINE_SIP ? call_of(ctx, flow, choice) : 0;
+	struct flow *key = template_key(service, flow, call);
 	struct conn *template;
 	__u32 location;
 
@@ -195,82 +202,113 @@ static __always_inline enum verdict persist(struct xdp_md *ctx, struct packet *p
 		return VERDICT_NO_CALL_ID;
 	if (!key)
 		return VERDICT_TABLE_FULL;
-	location = find_template(key, now);
+	location = find_template(key, moment->now);
 	if (!location) {
-		choice->dest = schedule(number, pkt);
+		choice->dest = schedule(number, flow, moment);
 		if (choice->dest == DEST_NONE)
 			return VERDICT_NO_DESTINATION;
-		location = remember_choice(key, service, choice->dest, now, call);
+		location = remember_choice(key, service, choice->dest, moment->now, call);
 	}
 	template = location ? conn_at(location) : NULL;
 	if (!template)
 		return VERDICT_TABLE_FULL;
 	choice->dest = template->dest;
-	if (pkt->flow.port.dest != service->key.port)
+	if (flow->port.dest != service->key.port)
 		choice->flags |= CONN_KEEPS_PORT;
-	restart_template(template, now);
-	if (!is_one_packet(pkt, service) && hold(location, template))
+	restart_template(template, moment->now);
+	if (!choice->once && hold(location, template))
 		choice->control = location;
 	return VERDICT_COUNT;
 }
 
-static __always_inline enum verdict choose_destination(struct xdp_md *ctx, struct packet *pkt,
-						       __u32 number, const struct service *service,
-						       struct choice *choice)
+/* What FTP's data connections are not, is not for IPVS to refuse (ip_vs_leave()). */
+static __always_inline enum verdict leave(const struct flow *flow, const struct service *service)
 {
-	if (service->flags & SERVICE_PERSISTENT)
-		return persist(ctx, pkt, number, service, choice);
-	if (service->key.mark || service->key.port == pkt->flow.port.dest)
-		choice->dest = schedule(number, pkt);
-	return choice->dest == DEST_NONE ? VERDICT_NO_DESTINATION : VERDICT_COUNT;
+	return service->key.port == bpf_htons(FTP_PORT) && flow->port.dest != bpf_htons(FTP_PORT)
+		       ? VERDICT_NOT_OURS
+		       : VERDICT_NO_DESTINATION;
 }
 
 /*
- * admit chooses a destination for a request without a connection, or for one
- * that ends the closed connection in found. VERDICT_COUNT: the new one is there.
+ * choose_server chooses a destination for a request without a connection.
+ * VERDICT_COUNT: there is one. Global, so that the verifier looks through it
+ * once, whatever the packet.
  */
-static __noinline enum verdict admit(struct xdp_md *ctx, struct packet *pkt, struct found *found)
+__noinline int choose_server(struct xdp_md *ctx, const struct flow *flow, struct moment *moment,
+			     struct choice *choice)
 {
-	struct choice choice = { .dest = DEST_NONE };
 	const struct service *service;
-	enum verdict verdict;
-	struct dest *dest;
+	int verdict = VERDICT_COUNT;
 	__u32 number;
 
-	if (!may_schedule(pkt))
-		return VERDICT_NO_CONNECTION;
-	number = find_service(&pkt->flow);
+	if (!flow || !moment || !choice)
+		return VERDICT_NOT_OURS;
+	number = find_service(flow);
 	service = number != SERVICE_NONE ? bpf_map_lookup_elem(&services, &number) : NULL;
 	if (!service)
 		return VERDICT_NOT_OURS;
 	if (drops())
 		return VERDICT_DEFENCE;
-	if (pkt->flow.port.source == bpf_htons(FTP_DATA_PORT))
+	if (flow->port.source == bpf_htons(FTP_DATA_PORT))
 		return VERDICT_NO_CONNECTION;
 
-	verdict = choose_destination(ctx, pkt, number, service, &choice);
-	if (found->conn) /* its choice of server still counts what it ends (kernel: a timer does
-			    that) */
-		end(found, pkt->moment.now);
-	/* What FTP's data connections are not, is not for IPVS to refuse (ip_vs_leave()). */
-	if (verdict == VERDICT_NO_DESTINATION && service->key.port == bpf_htons(FTP_PORT) &&
-	    pkt->flow.port.dest != bpf_htons(FTP_PORT))
-		return VERDICT_NOT_OURS;
-	if (verdict != VERDICT_COUNT)
-		return verdict;
-	dest = bpf_map_lookup_elem(&dests, &choice.dest);
+	choice->once = flow->proto == IPPROTO_UDP && service->flags & SERVICE_ONE_PACKET;
+	if (service->flags & SERVICE_PERSISTENT)
+		verdict = persist(ctx, flow, moment, choice, number, service);
+	else if (service->key.mark || service->key.port == flow->port.dest)
+		choice->dest = schedule(number, flow, moment);
+	if (verdict == VERDICT_NO_DESTINATION ||
+	    (verdict == VERDICT_COUNT && choice->dest == DEST_NONE))
+		return leave(flow, service);
+	return verdict;
+}
+
+/* connect enters the connection that was decided on. */
+static __noinline enum verdict connect(struct xdp_md *ctx, struct packet *pkt,
+				       struct choice *choice, struct found *found)
+{
+	__u32 key = choice->dest;
+	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+
 	if (!dest)
 		return VERDICT_NO_DESTINATION;
-	choice.flags |= (enum conn_flags)dest->forwarding;
-	if (is_one_packet(pkt, service))
-		return send_once(ctx, pkt, &choice, dest);
-	if (!new_conn(pkt, &choice, ctx->ingress_ifindex, found)) {
-		if (choice.control)
-			release_template(choice.control, pkt->moment.now);
+	choice->flags |= (enum conn_flags)dest->forwarding;
+	if (choice->once) {
+		found->conn = NULL;
+		return VERDICT_COUNT;
+	}
+	if (!new_conn(pkt, choice, ctx->ingress_ifindex, found)) {
+		if (choice->control)
+			release_template(choice->control, pkt->moment.now);
 		return VERDICT_TABLE_FULL;
 	}
 	count_conn(found->dest);
 	return VERDICT_COUNT;
+}
+
+/*
+ * admit chooses a destination for a request without a connection, or for one
+ * that ends the connection in found. VERDICT_COUNT: the new one is there, or
+ * the packet is a connection of its own.
+ */
+static __always_inline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
+					  struct found *found)
+{
+	enum verdict verdict = VERDICT_NO_CONNECTION;
+	struct choice *choice = find_choice();
+
+	if (!choice)
+		return VERDICT_TABLE_FULL;
+	*choice = (struct choice){
+		.dest = DEST_NONE,
+		.place = sizeof(*pkt->eth) + header_length(pkt),
+		.size = pkt->length - header_length(pkt),
+	};
+	if (may_schedule(pkt))
+		verdict = choose_server(ctx, &pkt->flow, &pkt->moment, choice);
+	if (found->conn) /* the choice still counts what ends now (kernel: a timer does that) */
+		end(found, pkt->moment.now);
+	return verdict == VERDICT_COUNT ? connect(ctx, pkt, choice, found) : verdict;
 }
 
 /* direct is the whole way of a packet. */
@@ -327,11 +365,10 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	dest = known ? dest_of(&found) : NULL;
 	if (!known || ends_early(pkt, &found, dest)) {
 		verdict = admit(ctx, pkt, &found);
-		if (verdict != VERDICT_COUNT) {
-			if (known)
-				end(&found, pkt->moment.now);
+		if (verdict != VERDICT_COUNT)
 			return verdict;
-		}
+		if (!found.conn) /* whose NULL the verifier follows */
+			return send_once(ctx, pkt);
 		dest = dest_of(&found);
 	}
 	return request(ctx, pkt, &found, dest, from);

@@ -99,7 +99,7 @@ static __always_inline int is_usable(const struct conn *template)
  * find_template returns the location of the template by a key, or 0. One that
  * cannot be used is moved away and left to its timer.
  */
-__noinline __u32 find_template(const struct flow *key, __u32 now)
+static __always_inline __u32 find_template(const struct flow *key, __u32 now)
 {
 	__u32 location = locate(key, REQUEST, now, 0);
 	struct conn *template = location ? conn_at(location) : NULL;

@@ -160,7 +160,7 @@ static __always_inline __u32 look_up_again(const struct service *service, __u32 
 }
 
 /* schedule returns the destination for a new connection, or DEST_NONE. */
-static __always_inline __u32 schedule(__u32 index, struct packet *pkt)
+static __always_inline __u32 schedule(__u32 index, const struct flow *flow, struct moment *moment)
 {
 	const struct service *service = bpf_map_lookup_elem(&services, &index);
 	__u32 dest;
@@ -171,14 +171,14 @@ static __always_inline __u32 schedule(__u32 index, struct packet *pkt)
 	case SCHEDULER_DH:
 	case SCHEDULER_SH:
 	case SCHEDULER_MH:
-		dest = look_up(index, &pkt->flow);
-		return dest != DEST_NONE ? dest : look_up_again(service, index, &pkt->flow);
+		dest = look_up(index, flow);
+		return dest != DEST_NONE ? dest : look_up_again(service, index, flow);
 	case SCHEDULER_TWOS:
-		return draw(index, &pkt->moment);
+		return draw(index, moment);
 	case SCHEDULER_LBLC:
-		return choose_lblc(index, &pkt->flow, pkt->moment.now);
+		return choose_lblc(index, flow, moment->now);
 	case SCHEDULER_LBLCR:
-		return choose_lblcr(index, &pkt->flow, pkt->moment.now);
+		return choose_lblcr(index, flow, moment->now);
 	default:
 		return choose(index);
 	}

@@ -46,6 +46,17 @@ type directorCallKey struct {
 	Generation uint32
 }
 
+type directorChoice struct {
+	_       structs.HostLayout
+	Dest    uint32
+	Control uint32
+	Place   uint16
+	Size    uint16
+	Flags   directorConnFlags
+	Once    uint8
+	Pad     uint16
+}
+
 type directorClockReading struct {
 	_         structs.HostLayout
 	Jiffies   uint64
@@ -528,6 +539,7 @@ const (
 const (
 	directorMapCaches         = "caches"
 	directorMapCalls          = "calls"
+	directorMapChoices        = "choices"
 	directorMapConns          = "conns"
 	directorMapCuts           = "cuts"
 	directorMapDestBases      = "dest_bases"
@@ -619,6 +631,7 @@ type directorProgramSpecs struct {
 type directorMapSpecs struct {
 	Caches         *ebpf.MapSpec `ebpf:"caches"`
 	Calls          *ebpf.MapSpec `ebpf:"calls"`
+	Choices        *ebpf.MapSpec `ebpf:"choices"`
 	Conns          *ebpf.MapSpec `ebpf:"conns"`
 	Cuts           *ebpf.MapSpec `ebpf:"cuts"`
 	DestBases      *ebpf.MapSpec `ebpf:"dest_bases"`
@@ -680,6 +693,7 @@ func (o *directorObjects) Close() error {
 type directorMaps struct {
 	Caches         *ebpf.Map `ebpf:"caches"`
 	Calls          *ebpf.Map `ebpf:"calls"`
+	Choices        *ebpf.Map `ebpf:"choices"`
 	Conns          *ebpf.Map `ebpf:"conns"`
 	Cuts           *ebpf.Map `ebpf:"cuts"`
 	DestBases      *ebpf.Map `ebpf:"dest_bases"`
@@ -711,6 +725,7 @@ func (m *directorMaps) Close() error {
 	return _DirectorClose(
 		m.Caches,
 		m.Calls,
+		m.Choices,
 		m.Conns,
 		m.Cuts,
 		m.DestBases,
