@@ -266,7 +266,7 @@ func TestDropEntryTakesTemplates(t *testing.T) {
 	b.set("drop_entry", "3")
 	next := uint32(0)
 	b.defence.random = func(n uint32) uint32 { next++; return next % n }
-	for range 32 {
+	for range 2 * 32 { // a 32nd is rounded down
 		b.Defend()
 	}
 	b.wantPersistent("after it", fmt.Sprintf("%s:0 10.0.0.80:80 192.168.1.11:80 ASSURED 100", clientNumber(1).Addr()))
