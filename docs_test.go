@@ -16,8 +16,8 @@ import (
 
 func TestVerdictsAreExplained(t *testing.T) {
 	page := string(read(t, "docs/verdicts.md"))
-	if diff := cmp.Diff(verdicts(t, "bpf/types.h"), explained(page)); diff != "" {
-		t.Errorf("docs/verdicts.md (-bpf/types.h +page):\n%s", diff)
+	if diff := cmp.Diff(verdicts(t, "bpf/types/verdict.h"), explained(page)); diff != "" {
+		t.Errorf("docs/verdicts.md (-bpf/types/verdict.h +page):\n%s", diff)
 	}
 	page = string(read(t, "docs/realserver.md"))
 	for _, name := range verdicts(t, "bpf/decap.h") {

@@ -136,7 +136,7 @@ func addressOf(key directorCacheKey) directorCacheKey {
 	return key
 }
 
-// destNone is bpf/types.h: DEST_NONE.
+// destNone is bpf/types/dest.h: DEST_NONE.
 const destNone = 0xffffffff
 
 func (d *Dataplane) readCaches() (map[directorCacheKey]directorCacheEntry, error) {

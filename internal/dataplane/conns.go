@@ -10,7 +10,7 @@ import (
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
-// A connection's life: bpf/types.h.
+// A connection's life: bpf/types/life.h.
 const (
 	phaseMask           = 3
 	phaseFree           = 0
@@ -22,7 +22,7 @@ const (
 	lifeGenerationShift = 20
 )
 
-// groupConns is bpf/types.h: GROUP_CONNS.
+// groupConns is bpf/types/life.h: GROUP_CONNS.
 const groupConns = len(directorGroup{}.Lives)
 
 // deadSeen stands in place of a dead connection's state after ageing has met it

@@ -113,7 +113,7 @@ func (d *Dataplane) isDropped(entry *directorConn, state directorState, now uint
 }
 
 // packetsCounted is how many packets of a connection are told apart, none
-// included: bpf/types.h, CONN_PACKETS. The kernel tells two more.
+// included: bpf/types/conn.h, CONN_PACKETS. The kernel tells two more.
 const packetsCounted = 7
 
 // isTurn tells whether an entry is dropped that was silent for a minute: of those
@@ -133,4 +133,4 @@ func (d *Dataplane) isTurn(entry *directorConn, state directorState, now uint32)
 	return true
 }
 
-const packetsShift = 5 // bpf/types.h: CONN_PACKETS_SHIFT
+const packetsShift = 5 // bpf/types/conn.h: CONN_PACKETS_SHIFT

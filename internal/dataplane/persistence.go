@@ -56,7 +56,7 @@ func isTemplate(c *directorConn) bool {
 	return c.Proto&protoTemplate != 0
 }
 
-// protoTemplate is bpf/types.h: PROTO_TEMPLATE.
+// protoTemplate is bpf/types/conn.h: PROTO_TEMPLATE.
 const protoTemplate = 0x40
 
 // isAssured tells whether a server ever answered one of a template's

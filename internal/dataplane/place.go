@@ -50,7 +50,7 @@ func (d *Dataplane) groupsBefore(c *directorConn, at uint32) iter.Seq[uint32] {
 	}
 }
 
-// passedShift is where bpf/types.h: struct group, passed, has its ticks.
+// passedShift is where bpf/types/life.h: struct group, passed, has its ticks.
 const passedShift = 4
 
 // passed is what ageing knows of groups that connections went past. While it

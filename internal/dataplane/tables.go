@@ -9,7 +9,7 @@ import (
 	"github.com/lvsx/lvsx/internal/sched"
 )
 
-// tableLine is bpf/types.h: TABLE_LINE.
+// tableLine is bpf/types/service.h: TABLE_LINE.
 const tableLine = len(directorTableLine{}.Positions)
 
 // tableLines returns how many lines the scheduler's table takes, a power of

@@ -4,7 +4,7 @@ package dataplane
 
 import "fmt"
 
-// verdictNames are what users see of enum verdict (bpf/types.h);
+// verdictNames are what users see of enum verdict (bpf/types/verdict.h);
 // docs/verdicts.md says what each means and what to do.
 var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_NOT_OURS:          "not-ours",

@@ -154,7 +154,7 @@ func tunnelFlags(t directorTunnel) ipvs.TunnelFlags {
 	return ipvs.TunnelFlags(t >> tunnelFlagsShift)
 }
 
-// tunnelFlagsShift is bpf/types.h: TUNNEL_FLAGS_SHIFT.
+// tunnelFlagsShift is bpf/types/dest.h: TUNNEL_FLAGS_SHIFT.
 const tunnelFlagsShift = 2
 
 // filterBit is bpf/service.h: filter_bit().
@@ -167,8 +167,8 @@ func filterBit(a netip.Addr) uint32 {
 	return folded * 0x61c88647 >> (32 - filterBits)
 }
 
-// filterBits is bpf/types.h: FILTER_BITS.
+// filterBits is bpf/types/settings.h: FILTER_BITS.
 const filterBits = 16
 
-// markKeyBits is bpf/types.h: MARK_KEY_BITS.
+// markKeyBits is bpf/types/mark.h: MARK_KEY_BITS.
 const markKeyBits = 160

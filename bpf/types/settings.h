@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What the director sets while packets flow. */
+#ifndef LVSX_TYPES_SETTINGS_H
+#define LVSX_TYPES_SETTINGS_H
+
+#include <linux/types.h>
+
+#include "conn.h"
+
+enum interface_flags {
+	INTERFACE_GENERIC = 1,	  /* generic XDP: sees packets merged by offload */
+	INTERFACE_HANDS_OVER = 2, /* the tc program behind XDP sends all packets */
+	INTERFACE_SPLITS = 4,	  /* it can send those that are too big, in fragments */
+};
+
+/* An interface that the director is attached to. */
+struct interface {
+	__u32 ifindex;
+	__u8 mac[6];
+	__u16 mtu;
+	enum interface_flags flags;
+};
+_Static_assert(sizeof(struct interface) == 16, "interface has holes");
+
+#define FILTER_BITS 16
+#define FILTER_WORDS (1 << (FILTER_BITS - 6))
+#define INTERFACES 1024
+
+#define TIMEOUT_SETS 256
+
+/* How long connections last in each state, in ticks. */
+struct timeout_set {
+	__u32 states[STATE_SLOTS];
+};
+
+/* The kernel's sysctls net.ipv4.vs.*, those that the datapath minds. */
+struct switches {
+	__u32 conn_reuse_mode;
+	__s32 drop_rate; /* of packets that would begin a connection one in so many is dropped; 0:
+			    none */
+	__s32 drop_counter; /* the datapath's */
+	__u8 expire_nodest_conn;
+	__u8 expire_quiescent_template;
+	__u8 nat_icmp_send;
+	__u8 pmtu_disc;
+	__u8 schedule_icmp;
+	__u8 sloppy_sctp;
+	__u8 sloppy_tcp;
+	__u8 secure_tcp; /* now, and not whether it might be */
+	__u8 drop_entry; /* whether it might drop entries: packets are counted for it */
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct switches) == 24, "switches has holes");
+
+/* Services that may be for a packet whose port has none, if there are any. */
+enum wildcards {
+	WILDCARD_FTP = 1,	/* of TCP port 21: data connections */
+	WILDCARD_PORT_ZERO = 2, /* of all ports that have none */
+};
+
+/* What the director sets while packets flow. */
+struct director_settings {
+	/*
+	 * One bit for each hashed address: of VIPs that have services, mark rules
+	 * or connections, and of NAT's real servers. Whatever hits neither is
+	 * none of ours and costs no lookup.
+	 */
+	__u64 vips[FILTER_WORDS];
+	__u64 rips[FILTER_WORDS];
+	struct interface interfaces[INTERFACES];   /* at ifindex modulo INTERFACES */
+	struct timeout_set timeouts[TIMEOUT_SETS]; /* the first is that of --set */
+	struct switches switches;
+	__u32 lblcr_expiration;	 /* of a destination in a set, in ticks */
+	__u32 postponement;	 /* of a template's end while it controls connections, in ticks */
+	__u32 mark_rules;	 /* how many there are */
+	__u32 fragment_life;	 /* how long a first fragment is remembered, in ticks */
+	__u16 epoch;		 /* bumped by any route or neighbour change, never 0 */
+	__u16 unprivileged_port; /* the first, in the machine's order */
+	enum wildcards wildcards;
+};
+
+/* What a user set of a set of timeouts, for the director alone. */
+struct timeout_setting {
+	__u32 seconds[STATE_SLOTS]; /* 0: that of the first set, of which the kernel's default */
+};
+
+/* What a user set of the sysctls, for the director alone. */
+struct sysctl_key {
+	__u8 name[32];
+};
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#ifndef LVSX_TYPES_VERDICT_H
+#define LVSX_TYPES_VERDICT_H
+
+/*
+ * What became of a packet. Each way out of the program is one of these and is
+ * counted, so that packets in = the sum of all.
+ */
+enum verdict {
+	/* to the kernel, untouched */
+	VERDICT_NOT_OURS,	/* no service and no connection of ours */
+	VERDICT_OTHER_PROTOCOL, /* ARP, GRE ... : nothing we balance */
+	VERDICT_OTHER_HOST,	/* not addressed to this interface */
+	VERDICT_MALFORMED,	/* headers that lie or are cut off */
+	VERDICT_MARTIAN,	/* a source that no client can have */
+	VERDICT_FRAGMENT,	/* a fragment, its ports are elsewhere */
+	VERDICT_NO_CONNECTION,	/* mid-stream, but no connection: the kernel answers RST */
+	VERDICT_UNRELATED,	/* an ICMP error about no connection of ours */
+	VERDICT_LOCAL,		/* the destination is the director itself */
+	VERDICT_REPLY_EXPIRED,	/* a reply with TTL 1: the kernel tells its sender */
+	/* sent on */
+	VERDICT_MASQ_IN,
+	VERDICT_MASQ_OUT,
+	VERDICT_TUNNEL,
+	VERDICT_ROUTE,
+	VERDICT_ERROR_IN,  /* an ICMP error from the client's side to the real server */
+	VERDICT_ERROR_OUT, /* an ICMP error from the real server's side to the client */
+	/* answered with an ICMP error */
+	VERDICT_NO_DESTINATION, /* port unreachable */
+	VERDICT_NO_ROUTE,	/* host unreachable */
+	VERDICT_TTL_EXCEEDED,	/* time exceeded */
+	VERDICT_TOO_BIG,	/* fragmentation needed */
+	VERDICT_RESET,		/* RST, or port unreachable: the connection is ended */
+	/* dropped */
+	VERDICT_DESTINATION_GONE,  /* removed while its connection lives */
+	VERDICT_TABLE_FULL,	   /* no room for a new connection */
+	VERDICT_NO_CALL_ID,	   /* nothing that the persistence engine sip could go by */
+	VERDICT_NO_NEIGHBOUR,	   /* next hop not resolved */
+	VERDICT_NO_PORT,	   /* interface cannot send */
+	VERDICT_BAD_CHECKSUM,	   /* an ICMP error that NAT would have to change */
+	VERDICT_ERROR_EXPIRED,	   /* an ICMP error with TTL 1 */
+	VERDICT_NEEDS_FRAGMENTING, /* too big, may be fragmented, we do not */
+	VERDICT_MERGED,	      /* merged by offload above the MTU, generic XDP cannot redirect it */
+	VERDICT_NO_ROOM,      /* the driver left no headroom for a header */
+	VERDICT_DEFENCE,      /* drop_packet: not every new connection is taken */
+	VERDICT_BAD_FRAGMENT, /* tiny, or over what came before: only an attacker makes such */
+	VERDICT_COUNT,
+};
+
+#endif
