@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -35,14 +34,12 @@ one run compare: docs/performance.md says what they mean.`,
 				return err
 			}
 			if output == "json" {
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(report)
+				return writeJSON(cmd.OutOrStdout(), report)
 			}
 			return report.Print(cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().BoolVar(&quick, "quick", false, "fewer and shorter rounds")
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "output `format`: table or json")
+	addOutputFlag(cmd, &output)
 	return cmd
 }

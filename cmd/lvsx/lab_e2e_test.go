@@ -246,7 +246,8 @@ func checkListing(t *testing.T, c *lab.Cluster, services string, connections []s
 }
 
 // listing returns the director's services as ipvsadm -S saves them, and its
-// connections without the time that each has left.
+// connections, each without its state and the time that it has left: packets go
+// on while a director is missing.
 func listing(t *testing.T, c *lab.Cluster) (services string, connections []string) {
 	t.Helper()
 	services, err := c.Lvsx("director", "ipvsadm", "-S", "-n")
@@ -259,7 +260,7 @@ func listing(t *testing.T, c *lab.Cluster) (services string, connections []strin
 	}
 	for line := range strings.Lines(lines) {
 		if fields := strings.Fields(line); len(fields) == 6 && fields[0] == "TCP" {
-			connections = append(connections, strings.Join(append(fields[:1], fields[2:]...), " "))
+			connections = append(connections, strings.Join(append(fields[:1], fields[3:]...), " "))
 		}
 	}
 	return services, connections

@@ -124,14 +124,3 @@ func writeConnArray(buffer *bufio.Writer, client *control.Client, filter ipvs.Co
 	_, err = buffer.WriteString(closing)
 	return err
 }
-
-func addOutputFlag(cmd *cobra.Command, output *string) {
-	cmd.Flags().StringVarP(output, "output", "o", "table", "output `format`: table or json")
-}
-
-func checkOutput(output string) error {
-	if output != "table" && output != "json" {
-		return fmt.Errorf("output %q: not one of table, json", output)
-	}
-	return nil
-}

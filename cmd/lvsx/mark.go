@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -168,9 +167,7 @@ func printMarkRules(w io.Writer, rules []ipvs.MarkRule, asJSON bool) error {
 		if rules == nil {
 			rules = []ipvs.MarkRule{}
 		}
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(rules)
+		return writeJSON(w, rules)
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "VIP\tPROTO\tPORTS\tMARK")

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -226,9 +225,7 @@ func printResult(w io.Writer, result realserver.Result) {
 func printStatus(w io.Writer, output string, status realserver.Status) error {
 	switch output {
 	case "json":
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(status)
+		return writeJSON(w, status)
 	case "text":
 		return printStatusText(w, status)
 	}

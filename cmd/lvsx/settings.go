@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -99,10 +98,4 @@ func printSettings(out io.Writer, settings []ipvs.Setting) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", s.Name, s.Value, s.Default, about)
 	}
 	return table.Flush()
-}
-
-func writeJSON(out io.Writer, value any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -33,9 +32,7 @@ func newStatusCommand() *cobra.Command {
 				return err
 			}
 			if output == "json" {
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(status)
+				return writeJSON(cmd.OutOrStdout(), status)
 			}
 			return printDirectorStatus(cmd.OutOrStdout(), status)
 		},
