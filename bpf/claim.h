@@ -106,11 +106,14 @@ __noinline __u32 claim(const struct flow *flow, __u32 now)
 
 /* States, and for UDP whether it is confirmed, as bits: what a connection may give way in. */
 #define LIFE_STATE_BITS(life) ((life) >> LIFE_STATE_SHIFT & (LIFE_STATE_MASK * 2 + 1))
-#define EMBRYONIC (1ULL << STATE_SYN_RECV | 1ULL << STATE_SYNACK | 1ULL << STATE_UDP)
+#define EMBRYONIC                                                                                  \
+	(1ULL << STATE_SYN_RECV | 1ULL << STATE_SYNACK | 1ULL << STATE_UDP |                       \
+	 1ULL << STATE_SCTP_INIT1 | 1ULL << STATE_SCTP_INIT)
 /* No state is that of a template, too. */
 #define CLOSED                                                                                     \
 	(1ULL << STATE_NONE | 1ULL << STATE_TIME_WAIT | 1ULL << STATE_CLOSE |                      \
-	 1ULL << STATE_LAST_ACK | 1ULL << STATE_KILLED)
+	 1ULL << STATE_LAST_ACK | 1ULL << STATE_KILLED | 1ULL << STATE_SCTP_REJECTED |             \
+	 1ULL << STATE_SCTP_CLOSED)
 
 /*
  * worth says how much a connection is worth keeping, the oldest of a kind

@@ -8,6 +8,7 @@
 #include "load.h"
 #include "maps.h"
 #include "packet.h"
+#include "sctp.h"
 #include "table.h"
 #include "tcp.h"
 #include "types.h"
@@ -245,13 +246,14 @@ static __noinline void end(const struct found *found, __u32 now)
 
 /*
  * is_assuring tells whether a connection's template learns now that a server
- * answered: TCP is established (once), UDP's server was heard.
+ * answered: TCP or SCTP is established (once), UDP's server was heard.
  */
 static __always_inline int is_assuring(const struct conn *conn, enum state state, enum half half)
 {
-	if (conn->proto != IPPROTO_TCP)
+	if (conn->proto == IPPROTO_UDP)
 		return half == HALF_OUTPUT;
-	return state == STATE_ESTABLISHED && !(conn->flags & CONN_CONFIRMED);
+	return (state == STATE_ESTABLISHED || state == STATE_SCTP_ESTABLISHED) &&
+	       !(conn->flags & CONN_CONFIRMED);
 }
 
 /* count_request counts up to as many packets as drop_entry minds. */
@@ -282,6 +284,9 @@ static __always_inline enum state step(struct found *found, enum half half, enum
 
 	if (conn->proto == IPPROTO_TCP)
 		next = tcp_step(state, half, event);
+	else if (unlikely(conn->proto == IPPROTO_SCTP))
+		next = sctp_step(state, half, event) &
+		       0xff; /* no more than TCP's, for the verifier */
 	life = with_state(found->life, next);
 	if (conn->proto != IPPROTO_TCP && state == STATE_UDP)
 		life |= LIFE_CONFIRMED;

@@ -30,6 +30,7 @@
 static __always_inline int is_reuse(const struct packet *pkt, const struct found *found,
 				    const struct dest *dest)
 {
+	const __u32 closed = 1 << STATE_TIME_WAIT | 1 << STATE_CLOSE | 1 << STATE_SCTP_CLOSED;
 	__u32 mode = settings.switches.conn_reuse_mode;
 	enum state state = state_of(found->life);
 
@@ -39,9 +40,8 @@ static __always_inline int is_reuse(const struct packet *pkt, const struct found
 		return 1;
 	if (!mode || found->conn->control)
 		return 0;
-	return state == STATE_TIME_WAIT || state == STATE_CLOSE ||
-	       (mode & 2 && state == STATE_FIN_WAIT &&
-		forwarding_of(found->conn) != FORWARDING_MASQ);
+	return closed >> state & 1 || (mode & 2 && state == STATE_FIN_WAIT &&
+				       forwarding_of(found->conn) != FORWARDING_MASQ);
 }
 
 /* ends_early tells whether a packet of a known connection is handled as if there were none. */
@@ -52,11 +52,28 @@ static __always_inline int ends_early(const struct packet *pkt, const struct fou
 	       (unlikely(is_parting(found, dest)) && starts_anew(pkt, found, dest));
 }
 
-/* ip_vs_proto_tcp.c: tcp_conn_schedule(): SYN+ACK counts, too. */
+/*
+ * ip_vs_proto_tcp.c: tcp_conn_schedule(): SYN+ACK counts, too;
+ * ip_vs_proto_sctp.c: sctp_conn_schedule().
+ */
 static __always_inline int may_schedule(const struct packet *pkt)
 {
-	return pkt->flow.proto == IPPROTO_UDP || pkt->event == EVENT_SYN ||
-	       (settings.switches.sloppy_tcp && pkt->event != EVENT_RST);
+	switch (pkt->flow.proto) {
+	case IPPROTO_UDP:
+		return 1;
+	case IPPROTO_SCTP:
+		return pkt->event == SCTP_INIT ||
+		       (settings.switches.sloppy_sctp && pkt->event != SCTP_ABORT &&
+			pkt->event != SCTP_UNREADABLE);
+	default:
+		return pkt->event == EVENT_SYN ||
+		       (settings.switches.sloppy_tcp && pkt->event != EVENT_RST);
+	}
+}
+
+static __always_inline int is_balanced(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
 }
 
 static __always_inline struct dest *dest_of(const struct found *found)
@@ -326,7 +343,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 		return verdict;
 	if (is_icmp(pkt))
 		return relate(ctx, pkt);
-	if (pkt->flow.proto != IPPROTO_TCP && pkt->flow.proto != IPPROTO_UDP)
+	if (!is_balanced(pkt->flow.proto))
 		return VERDICT_OTHER_PROTOCOL;
 
 	in = may_be_vip(&pkt->flow.dst);
@@ -346,7 +363,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 		if (pkt->fragment_offset)
 			return later(ctx, pkt, from);
 	}
-	verdict = parse_transport(pkt);
+	verdict = parse_transport(ctx, pkt);
 	if (verdict != VERDICT_COUNT)
 		return verdict;
 

@@ -26,10 +26,15 @@ static __always_inline int is_merged(const struct packet *pkt, const struct inte
 	return from->flags & INTERFACE_GENERIC && pkt->length > from->mtu;
 }
 
-/* Generic XDP cannot redirect such; it can send it back where it came from. */
+/*
+ * Generic XDP cannot redirect such; it can send it back where it came from.
+ * Merged SCTP lost its seams when the stack made it linear for XDP.
+ */
 static __always_inline int can_send_merged(const struct packet *pkt, __u32 ifindex,
 					   const struct interface *from)
 {
+	if (pkt->flow.proto == IPPROTO_SCTP)
+		return 0;
 	return pkt->sending == SENDING_BEHIND || ifindex == from->ifindex;
 }
 
@@ -38,9 +43,13 @@ static __always_inline int is_unfinished(const struct packet *pkt, const struct 
 {
 	const struct flow *flow = &pkt->flow;
 	__u32 size = pkt->length - header_length(pkt);
+	const struct sctp_header *sctp = pkt->l4;
 
-	return from->flags & INTERFACE_GENERIC && pkt->check &&
-	       *pkt->check == csum_fold(csum_pseudo(&flow->src, &flow->dst, flow->proto, size));
+	if (!(from->flags & INTERFACE_GENERIC) || !pkt->check)
+		return 0;
+	if (flow->proto == IPPROTO_SCTP)
+		return (void *)(sctp + 1) > pkt->end || !sctp->checksum;
+	return *pkt->check == csum_fold(csum_pseudo(&flow->src, &flow->dst, flow->proto, size));
 }
 
 /*

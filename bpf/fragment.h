@@ -38,14 +38,25 @@ static __always_inline int read_fragment(struct xdp_md *ctx, struct packet *pkt)
 	return chain.more;
 }
 
+static __always_inline __u32 transport_size(__u8 proto)
+{
+	switch (proto) {
+	case IPPROTO_TCP:
+		return sizeof(struct tcphdr);
+	case IPPROTO_SCTP:
+		return sizeof(struct sctp_header);
+	default:
+		return sizeof(struct udphdr);
+	}
+}
+
 /*
  * RFC 1858, RFC 8200 section 4.5: a header that is cut, or overwritten later; an
  * end between two units; more than a packet can be.
  */
 static __always_inline int is_bad(const struct packet *pkt, int more)
 {
-	__u32 header =
-		pkt->flow.proto == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+	__u32 header = transport_size(pkt->flow.proto);
 	__u32 size = fragment_size(pkt), offset = pkt->fragment_offset;
 
 	if (!size || (more && size % 8) || offset + size > 0xffff)
@@ -162,6 +173,30 @@ static __noinline enum verdict later(struct xdp_md *ctx, struct packet *pkt,
 }
 
 /*
+ * has_same_ports tells whether the ports of an SCTP packet are the same behind the
+ * director. Where NAT changes one, the checksum is over fragments that are not
+ * there.
+ */
+static __always_inline int has_same_ports(struct packet *pkt)
+{
+	const struct ports *ports = pkt->l4;
+	struct found found = {};
+	struct dest *dest;
+	__u32 key;
+
+	if ((void *)(ports + 1) > pkt->end)
+		return 0;
+	pkt->flow.port = *ports;
+	if (!find_anywhere(&pkt->flow, REQUEST, pkt->moment.now, &found) &&
+	    !find_anywhere(&pkt->flow, REPLY, pkt->moment.now, &found))
+		return 0;
+	key = found.dest;
+	dest = bpf_map_lookup_elem(&dests, &key);
+	return dest && (forwarding_of(found.conn) != FORWARDING_MASQ ||
+			real_port(found.conn->flags, dest, found.conn->vport) == found.conn->vport);
+}
+
+/*
  * assort reads a fragment's place. VERDICT_COUNT: it goes on, a first one as a
  * whole packet does, one with an offset by later().
  */
@@ -175,7 +210,11 @@ static __noinline enum verdict assort(struct xdp_md *ctx, struct packet *pkt)
 	}
 	if (is_bad(pkt, more))
 		return VERDICT_BAD_FRAGMENT;
-	return pkt->fragment_offset ? VERDICT_COUNT : note_first(pkt);
+	if (pkt->fragment_offset)
+		return VERDICT_COUNT;
+	if (pkt->flow.proto == IPPROTO_SCTP && !has_same_ports(pkt))
+		return VERDICT_FRAGMENT;
+	return note_first(pkt);
 }
 
 #endif

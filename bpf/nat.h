@@ -5,6 +5,7 @@
 #define LVSX_NAT_H
 
 #include "conn.h"
+#include "crc.h"
 #include "csum.h"
 #include "packet.h"
 #include "types.h"
@@ -51,6 +52,12 @@ static __always_inline void update_checksum(struct xdp_md *ctx, struct packet *p
 	__u64 change = addrs + csum_change16(from_port, to_port);
 	__u32 header = header_length(pkt);
 
+	if (unlikely(pkt->flow.proto == IPPROTO_SCTP)) {
+		if (from_port != to_port && !pkt->fragmented)
+			renew_sctp(ctx, sizeof(struct ethhdr) + header, pkt->length - header,
+				   pkt->sending == SENDING_BEHIND);
+		return;
+	}
 	/* A datagram without a checksum gets one below, of all its bytes. */
 	if (pkt->sending == SENDING_BEHIND && *pkt->check) {
 		pkt->handover = (struct handover){

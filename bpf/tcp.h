@@ -106,7 +106,7 @@ static __always_inline enum state tcp_step(enum state state, enum half half, enu
 static __always_inline int is_active(enum state state)
 {
 	const __u32 active = 1 << STATE_ESTABLISHED | 1 << STATE_SYN_SENT | 1 << STATE_SYN_RECV |
-			     1 << STATE_SYNACK;
+			     1 << STATE_SYNACK | 1 << STATE_SCTP_ESTABLISHED;
 
 	return active >> state & 1;
 }

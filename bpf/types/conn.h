@@ -8,7 +8,10 @@
 #include "../addr.h"
 #include "cache_line.h"
 
-/* include/net/ip_vs.h: IP_VS_TCP_S_*; UDP has the one state STATE_UDP. */
+/*
+ * include/net/ip_vs.h: IP_VS_TCP_S_*, and IP_VS_SCTP_S_* but for NONE, in their
+ * order; UDP has the one state STATE_UDP.
+ */
 enum state {
 	STATE_NONE,
 	STATE_ESTABLISHED,
@@ -23,8 +26,21 @@ enum state {
 	STATE_SYNACK,
 	STATE_UDP,
 	STATE_KILLED, /* both ends are being told: reset.h */
+	STATE_SCTP_INIT1,
+	STATE_SCTP_INIT,
+	STATE_SCTP_COOKIE_SENT,
+	STATE_SCTP_COOKIE_REPLIED,
+	STATE_SCTP_COOKIE_WAIT,
+	STATE_SCTP_COOKIE,
+	STATE_SCTP_COOKIE_ECHOED,
+	STATE_SCTP_ESTABLISHED,
+	STATE_SCTP_SHUTDOWN_SENT,
+	STATE_SCTP_SHUTDOWN_RECEIVED,
+	STATE_SCTP_SHUTDOWN_ACK_SENT,
+	STATE_SCTP_REJECTED,
+	STATE_SCTP_CLOSED,
 	STATE_COUNT,
-	STATE_SLOTS = 16, /* a power of two, for the verifier */
+	STATE_SLOTS = 32, /* a power of two, for the verifier */
 };
 
 /* Bit of a template's protocol. No protocol that is balanced has it. */

@@ -20,11 +20,8 @@ import (
 // connsNotBuilt are the recordings of connections that need what is not built
 // yet, whole or from some step on. One that comes right fails the test.
 var connsNotBuilt = map[string]string{
-	"local-server":   "seeing what the director itself answers as a real server",
-	"sctp-dr":        "SCTP",
-	"sctp-nat":       "SCTP",
-	"sctp-nat-abort": "SCTP",
-	"stats-big":      "packets that the recording counts but does not hold",
+	"local-server": "seeing what the director itself answers as a real server",
+	"stats-big":    "packets that the recording counts but does not hold",
 }
 
 // connsSlow are recordings that took longer than usual between a packet and the

@@ -43,15 +43,18 @@ func identityOf(life uint32) uint32 {
 // isActive is bpf/tcp.h: is_active().
 func isActive(s directorState) bool {
 	switch s {
-	case directorStateSTATE_ESTABLISHED, directorStateSTATE_SYN_SENT, directorStateSTATE_SYN_RECV, directorStateSTATE_SYNACK:
+	case directorStateSTATE_ESTABLISHED, directorStateSTATE_SYN_SENT, directorStateSTATE_SYN_RECV, directorStateSTATE_SYNACK,
+		directorStateSTATE_SCTP_ESTABLISHED:
 		return true
 	}
 	return false
 }
 
-// stateNames are ipvsadm's (ip_vs_proto_tcp.c: tcp_state_name_table).
+// stateNames are ipvsadm's (ip_vs_proto_tcp.c: tcp_state_name_table,
+// ip_vs_proto_sctp.c: sctp_state_name).
 var stateNames = [directorStateSTATE_COUNT]string{
 	"NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "UDP", "KILLED",
+	"INIT1", "INIT", "C-SENT", "C-REPLIED", "C-WAIT", "COOKIE", "C-ECHOED", "ESTABLISHED", "S-SENT", "S-RECEIVED", "S-ACK-SENT", "REJECTED", "CLOSED",
 }
 
 // loadOf returns a destination's connections now.

@@ -104,9 +104,10 @@ func (d *Dataplane) isDropped(entry *directorConn, state directorState, now uint
 	switch {
 	case isTemplate(entry):
 		return !isAssured(entry) && !d.isOnePacket(entry.Dest)
-	case state == directorStateSTATE_SYN_RECV, state == directorStateSTATE_SYNACK:
+	case state == directorStateSTATE_SYN_RECV, state == directorStateSTATE_SYNACK,
+		state == directorStateSTATE_SCTP_INIT1, state == directorStateSTATE_SCTP_INIT:
 		return true
-	case state == directorStateSTATE_ESTABLISHED, state == directorStateSTATE_UDP:
+	case state == directorStateSTATE_ESTABLISHED, state == directorStateSTATE_UDP, state == directorStateSTATE_SCTP_ESTABLISHED:
 		return d.isTurn(entry, state, now)
 	}
 	return false

@@ -154,7 +154,7 @@ type directorDirectorSettings struct {
 	}
 	Timeouts [256]struct {
 		_      structs.HostLayout
-		States [16]uint32
+		States [32]uint32
 	}
 	Switches struct {
 		_                       structs.HostLayout
@@ -405,21 +405,34 @@ type directorSplitPayload struct {
 type directorState uint32
 
 const (
-	directorStateSTATE_NONE        directorState = 0
-	directorStateSTATE_ESTABLISHED directorState = 1
-	directorStateSTATE_SYN_SENT    directorState = 2
-	directorStateSTATE_SYN_RECV    directorState = 3
-	directorStateSTATE_FIN_WAIT    directorState = 4
-	directorStateSTATE_TIME_WAIT   directorState = 5
-	directorStateSTATE_CLOSE       directorState = 6
-	directorStateSTATE_CLOSE_WAIT  directorState = 7
-	directorStateSTATE_LAST_ACK    directorState = 8
-	directorStateSTATE_LISTEN      directorState = 9
-	directorStateSTATE_SYNACK      directorState = 10
-	directorStateSTATE_UDP         directorState = 11
-	directorStateSTATE_KILLED      directorState = 12
-	directorStateSTATE_COUNT       directorState = 13
-	directorStateSTATE_SLOTS       directorState = 16
+	directorStateSTATE_NONE                   directorState = 0
+	directorStateSTATE_ESTABLISHED            directorState = 1
+	directorStateSTATE_SYN_SENT               directorState = 2
+	directorStateSTATE_SYN_RECV               directorState = 3
+	directorStateSTATE_FIN_WAIT               directorState = 4
+	directorStateSTATE_TIME_WAIT              directorState = 5
+	directorStateSTATE_CLOSE                  directorState = 6
+	directorStateSTATE_CLOSE_WAIT             directorState = 7
+	directorStateSTATE_LAST_ACK               directorState = 8
+	directorStateSTATE_LISTEN                 directorState = 9
+	directorStateSTATE_SYNACK                 directorState = 10
+	directorStateSTATE_UDP                    directorState = 11
+	directorStateSTATE_KILLED                 directorState = 12
+	directorStateSTATE_SCTP_INIT1             directorState = 13
+	directorStateSTATE_SCTP_INIT              directorState = 14
+	directorStateSTATE_SCTP_COOKIE_SENT       directorState = 15
+	directorStateSTATE_SCTP_COOKIE_REPLIED    directorState = 16
+	directorStateSTATE_SCTP_COOKIE_WAIT       directorState = 17
+	directorStateSTATE_SCTP_COOKIE            directorState = 18
+	directorStateSTATE_SCTP_COOKIE_ECHOED     directorState = 19
+	directorStateSTATE_SCTP_ESTABLISHED       directorState = 20
+	directorStateSTATE_SCTP_SHUTDOWN_SENT     directorState = 21
+	directorStateSTATE_SCTP_SHUTDOWN_RECEIVED directorState = 22
+	directorStateSTATE_SCTP_SHUTDOWN_ACK_SENT directorState = 23
+	directorStateSTATE_SCTP_REJECTED          directorState = 24
+	directorStateSTATE_SCTP_CLOSED            directorState = 25
+	directorStateSTATE_COUNT                  directorState = 26
+	directorStateSTATE_SLOTS                  directorState = 32
 )
 
 type directorStats struct {
@@ -468,12 +481,12 @@ type directorTestCase struct {
 
 type directorTimeoutSet struct {
 	_      structs.HostLayout
-	States [16]uint32
+	States [32]uint32
 }
 
 type directorTimeoutSetting struct {
 	_       structs.HostLayout
-	Seconds [16]uint32
+	Seconds [32]uint32
 }
 
 type directorTunnel uint8
@@ -571,6 +584,7 @@ const (
 	directorProgSendOn        = "send_on"
 	directorVarClock          = "clock"
 	directorVarClockShift     = "clock_shift"
+	directorVarCrc32cTable    = "crc32c_table"
 	directorVarGroupCount     = "group_count"
 	directorVarHashSeed       = "hash_seed"
 	directorVarSettings       = "settings"
@@ -663,12 +677,13 @@ type directorMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type directorVariableSpecs struct {
-	Clock      *ebpf.VariableSpec `ebpf:"clock"`
-	ClockShift *ebpf.VariableSpec `ebpf:"clock_shift"`
-	GroupCount *ebpf.VariableSpec `ebpf:"group_count"`
-	HashSeed   *ebpf.VariableSpec `ebpf:"hash_seed"`
-	Settings   *ebpf.VariableSpec `ebpf:"settings"`
-	Test       *ebpf.VariableSpec `ebpf:"test"`
+	Clock       *ebpf.VariableSpec `ebpf:"clock"`
+	ClockShift  *ebpf.VariableSpec `ebpf:"clock_shift"`
+	Crc32cTable *ebpf.VariableSpec `ebpf:"crc32c_table"`
+	GroupCount  *ebpf.VariableSpec `ebpf:"group_count"`
+	HashSeed    *ebpf.VariableSpec `ebpf:"hash_seed"`
+	Settings    *ebpf.VariableSpec `ebpf:"settings"`
+	Test        *ebpf.VariableSpec `ebpf:"test"`
 }
 
 // directorObjects contains all objects after they have been loaded into the kernel.
@@ -758,12 +773,13 @@ func (m *directorMaps) Close() error {
 //
 // It can be passed to loadDirectorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type directorVariables struct {
-	Clock      *ebpf.Variable `ebpf:"clock"`
-	ClockShift *ebpf.Variable `ebpf:"clock_shift"`
-	GroupCount *ebpf.Variable `ebpf:"group_count"`
-	HashSeed   *ebpf.Variable `ebpf:"hash_seed"`
-	Settings   *ebpf.Variable `ebpf:"settings"`
-	Test       *ebpf.Variable `ebpf:"test"`
+	Clock       *ebpf.Variable `ebpf:"clock"`
+	ClockShift  *ebpf.Variable `ebpf:"clock_shift"`
+	Crc32cTable *ebpf.Variable `ebpf:"crc32c_table"`
+	GroupCount  *ebpf.Variable `ebpf:"group_count"`
+	HashSeed    *ebpf.Variable `ebpf:"hash_seed"`
+	Settings    *ebpf.Variable `ebpf:"settings"`
+	Test        *ebpf.Variable `ebpf:"test"`
 }
 
 // directorPrograms contains all programs after they have been loaded into the kernel.

@@ -19,6 +19,7 @@ func kinds(method string) map[string][]byte {
 		"segment":  tcp(client, vip, "PA", []byte("payload")...),
 		"SYN":      tcp(clientNumber(1), vip, "S"),
 		"datagram": udp(client, vip, []byte("payload")...),
+		"INIT":     sctp(client, vip, chunk(chunkInit, 20)),
 		"error":    icmpError(client.Addr(), vip.Addr(), 3, 3, 0, tcp(vip, client, "A")),
 	}
 	switch method {
@@ -39,7 +40,8 @@ func eachKind(t *testing.T, f func(b *bench, ip []byte) (wrong string)) {
 		for kind, ip := range kinds(method) {
 			t.Run(method+" "+kind, func(t *testing.T) {
 				b := established(t, method)
-				b.apply("-A -u 10.0.0.80:80 -s rr", "-a -u 10.0.0.80:80 -r 192.168.1.11:80 "+method)
+				b.apply("-A -u 10.0.0.80:80 -s rr", "-a -u 10.0.0.80:80 -r 192.168.1.11:80 "+method,
+					"-A --sctp-service 10.0.0.80:80 -s rr", "-a --sctp-service 10.0.0.80:80 -r 192.168.1.11:80 "+method)
 				if wrong := f(b, ip); wrong != "" {
 					t.Error(wrong)
 				}
@@ -115,7 +117,7 @@ func TestEveryHeaderLength(t *testing.T) {
 // one are the kernel's, like those of ICMP errors.
 func TestEveryFragment(t *testing.T) {
 	eachKind(t, func(b *bench, ip []byte) string {
-		const more, icmp, segments = 13, 1, 6
+		const more, icmp, segments, sctp = 13, 1, 6, 132
 		for bit := range 16 {
 			f := frame(clientMAC, with(ip, func(ip []byte) { binary.BigEndian.PutUint16(ip[6:], 1<<bit) }))
 			o := b.sendFrame(f)
@@ -124,11 +126,11 @@ func TestEveryFragment(t *testing.T) {
 			}
 			want := ""
 			switch proto := ip[9]; {
-			case bit < 2 && proto == segments: // over the header
+			case bit < 2 && proto == segments, bit < 1 && proto == sctp: // over the header
 				want = "bad-fragment"
 			case bit == more && proto != icmp && len(ip)%8 != 20%8: // ends between units
 				want = "bad-fragment"
-			case bit < more, bit == more && proto == icmp:
+			case bit < more, bit == more && (proto == icmp || proto == sctp):
 				want = "fragment"
 			}
 			if isOne := o.verdict == "fragment" || o.verdict == "bad-fragment"; isOne != (want != "") || isOne && o.verdict != want {

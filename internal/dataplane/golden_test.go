@@ -153,7 +153,7 @@ func (e exchange) isKernels(t *testing.T, in []byte) bool {
 	if routed || e.Label == "server packet, ttl 1" {
 		return true
 	}
-	for _, answered := range []string{"no connection: ", "no service", "ack without connection", "port without a service", "echo request", "timestamp request", "tcp ack, service without servers", "client data after the entry ended", "expire_nodest_conn=1: ", "data after the service was deleted"} {
+	for _, answered := range []string{"no connection: ", "no service", "ack without connection", "port without a service", "echo request", "timestamp request", "tcp ack, service without servers", "client data after the entry ended", "expire_nodest_conn=1: ", "data after the service was deleted", "data without an association"} {
 		if strings.HasPrefix(e.Label, answered) {
 			return true
 		}

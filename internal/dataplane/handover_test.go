@@ -148,7 +148,8 @@ func TestHandover(t *testing.T) {
 	for _, method := range []string{"-m", "-i", "-i --tun-type gre", "-i --tun-type gue --tun-port 6080", "-g"} {
 		for kind, ip := range kinds(method) {
 			b := established(t, method)
-			b.apply("-A -u 10.0.0.80:80 -s rr", "-a -u 10.0.0.80:80 -r 192.168.1.11:80 "+method)
+			b.apply("-A -u 10.0.0.80:80 -s rr", "-a -u 10.0.0.80:80 -r 192.168.1.11:80 "+method,
+				"-A --sctp-service 10.0.0.80:80 -s rr", "-a --sctp-service 10.0.0.80:80 -r 192.168.1.11:80 "+method)
 			sent := b.send(clientMAC, ip)
 			b.handOver()
 			b.resolve() // a tunnel's error has taught a smaller MTU

@@ -160,6 +160,10 @@ func broken(ip []byte) string {
 		if checksum(pseudo, l4) != 0 {
 			return "transport checksum"
 		}
+	case 132:
+		if brokenCRC(l4) {
+			return "SCTP checksum"
+		}
 	}
 	return ""
 }

@@ -109,9 +109,10 @@ func (d *Dataplane) setConstants(spec *ebpf.CollectionSpec, pinned pins) error {
 		spec.Maps[directorMapConns].MaxEntries = groups.MaxEntries * uint32(groupConns)
 	}
 	for name, value := range map[string]any{
-		directorVarGroupCount: groups.MaxEntries,
-		directorVarHashSeed:   pinned.identity.Seed,
-		directorVarClockShift: d.clock.shift,
+		directorVarGroupCount:  groups.MaxEntries,
+		directorVarHashSeed:    pinned.identity.Seed,
+		directorVarClockShift:  d.clock.shift,
+		directorVarCrc32cTable: crc32cTable(),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)

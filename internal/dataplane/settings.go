@@ -108,6 +108,7 @@ func (d *Dataplane) writeSwitches() {
 		"expire_nodest_conn":        &to.ExpireNodestConn,
 		"expire_quiescent_template": &to.ExpireQuiescentTemplate,
 		"pmtu_disc":                 &to.PmtuDisc,
+		"sloppy_sctp":               &to.SloppySctp,
 		"sloppy_tcp":                &to.SloppyTcp,
 		"drop_entry":                &to.DropEntry,
 	} {

@@ -12,8 +12,8 @@ import (
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
-// stateTimeouts are the kernel's (net/netfilter/ipvs/ip_vs_proto_tcp.c and
-// ip_vs_proto_udp.c).
+// stateTimeouts are the kernel's (net/netfilter/ipvs/ip_vs_proto_tcp.c,
+// ip_vs_proto_udp.c and ip_vs_proto_sctp.c).
 var stateTimeouts = [directorStateSTATE_COUNT]time.Duration{
 	directorStateSTATE_NONE:        2 * time.Second,
 	directorStateSTATE_ESTABLISHED: 15 * time.Minute,
@@ -28,6 +28,20 @@ var stateTimeouts = [directorStateSTATE_COUNT]time.Duration{
 	directorStateSTATE_SYNACK:      2 * time.Minute,
 	directorStateSTATE_UDP:         5 * time.Minute,
 	directorStateSTATE_KILLED:      10 * time.Second, // as CLOSE
+
+	directorStateSTATE_SCTP_INIT1:             4 * time.Second,
+	directorStateSTATE_SCTP_INIT:              61 * time.Second,
+	directorStateSTATE_SCTP_COOKIE_SENT:       61 * time.Second,
+	directorStateSTATE_SCTP_COOKIE_REPLIED:    61 * time.Second,
+	directorStateSTATE_SCTP_COOKIE_WAIT:       61 * time.Second,
+	directorStateSTATE_SCTP_COOKIE:            61 * time.Second,
+	directorStateSTATE_SCTP_COOKIE_ECHOED:     61 * time.Second,
+	directorStateSTATE_SCTP_ESTABLISHED:       15 * time.Minute,
+	directorStateSTATE_SCTP_SHUTDOWN_SENT:     61 * time.Second,
+	directorStateSTATE_SCTP_SHUTDOWN_RECEIVED: 61 * time.Second,
+	directorStateSTATE_SCTP_SHUTDOWN_ACK_SENT: 61 * time.Second,
+	directorStateSTATE_SCTP_REJECTED:          4 * time.Second,
+	directorStateSTATE_SCTP_CLOSED:            61 * time.Second,
 }
 
 // writeTimeouts makes the datapath's timeouts those that were set, and the

@@ -9,9 +9,8 @@ import (
 	"github.com/lvsx/lvsx/internal/sched"
 )
 
-// supported refuses what the kernel's IPVS would take and the datapath does not
-// have yet, by name: never is an option accepted and ignored. Schedulers and
-// persistence engines that nobody has are ENOENT, as in the kernel.
+// supported refuses schedulers and persistence engines that nobody has, with
+// ENOENT, as the kernel does.
 func supported(c ipvs.Change) error {
 	if c.Op != ipvs.AddService && c.Op != ipvs.EditService {
 		return nil
@@ -19,16 +18,5 @@ func supported(c ipvs.Change) error {
 	if !sched.Known(c.Service.Scheduler) || (c.Service.Engine != "" && c.Service.Engine != ipvs.SIP) {
 		return &ipvs.Refusal{Op: c.Op, Errno: syscall.ENOENT}
 	}
-	if missing := missingInService(c.Service); missing != "" {
-		return &ipvs.Refusal{Op: c.Op, Errno: syscall.ENOTSUP, Why: missing + " not built yet"}
-	}
 	return nil
-}
-
-func missingInService(s ipvs.Service) string {
-	switch {
-	case s.Protocol == ipvs.SCTP:
-		return "SCTP services are"
-	}
-	return ""
 }

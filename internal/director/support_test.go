@@ -12,8 +12,7 @@ import (
 	"github.com/lvsx/lvsx/internal/sched"
 )
 
-// What the kernel would take and the datapath does not have is refused by its
-// name, never ignored.
+// Schedulers and engines that nobody has are refused, and nothing else is here.
 func TestSupported(t *testing.T) {
 	tcp := ipvs.Key{Protocol: ipvs.TCP, VIP: netip.MustParseAddrPort("192.0.2.1:80")}
 	v6 := ipvs.Key{Protocol: ipvs.TCP, VIP: netip.MustParseAddrPort("[2001:db8::1]:80")}
@@ -39,7 +38,7 @@ func TestSupported(t *testing.T) {
 		"no such scheduler":   {add(ipvs.Service{Key: tcp, Scheduler: "best"}), syscall.ENOENT, "add-service: no such file or directory"},
 		"firewall mark":       {change: add(ipvs.Service{Key: ipvs.MarkKey(1, false), Scheduler: "rr"})},
 		"IPv6 firewall mark":  {change: add(ipvs.Service{Key: ipvs.MarkKey(1, true), Scheduler: "rr"})},
-		"SCTP":                {add(ipvs.Service{Key: ipvs.Key{Protocol: ipvs.SCTP, VIP: tcp.VIP}, Scheduler: "rr"}), syscall.ENOTSUP, "add-service: SCTP services are not built yet"},
+		"SCTP":                {change: add(ipvs.Service{Key: ipvs.Key{Protocol: ipvs.SCTP, VIP: tcp.VIP}, Scheduler: "rr"})},
 		"IPv6":                {change: add(ipvs.Service{Key: v6, Scheduler: "rr"})},
 		"engine":              {change: add(ipvs.Service{Key: tcp, Scheduler: "rr", Engine: "sip"})},
 		"no such engine":      {add(ipvs.Service{Key: tcp, Scheduler: "rr", Engine: "sap"}), syscall.ENOENT, "add-service: no such file or directory"},

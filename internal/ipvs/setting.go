@@ -51,7 +51,7 @@ var settings = []Setting{
 	number("run_estimation", 1, "rates are estimated"),
 	fixed("schedule_icmp", "0", "ICMP errors begin connections", "not built yet"),
 	mode("secure_tcp", "stricter TCP states against floods: 0 never, 1 and 2 while memory is low, 3 always"),
-	fixed("sloppy_sctp", "0", "SCTP connections begin with any packet but ABORT", "SCTP is not built yet"),
+	number("sloppy_sctp", 0, "SCTP connections begin with any packet but ABORT"),
 	number("sloppy_tcp", 0, "TCP connections begin with any packet but RST"),
 	fixed("snat_reroute", "1", "NAT replies take the route that the VIP's packets take", "they always do"),
 	fixed("sync_persist_mode", "0", "of persistent services templates alone are synchronised", noSyncDaemon),
