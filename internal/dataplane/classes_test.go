@@ -32,17 +32,21 @@ var (
 var fuzzedTable = []string{
 	"-A -t 10.0.0.80:80 -s wlc", "-a -t 10.0.0.80:80 -r 192.168.1.11:8080 -m", "-a -t 10.0.0.80:80 -r 192.168.1.12:8080 -m",
 	"-A -u 10.0.0.80:80 -s rr", "-a -u 10.0.0.80:80 -r 192.168.1.11:8080 -m", "-a -u 10.0.0.80:80 -r 192.168.1.12:8080 -m",
+	"-A --sctp-service 10.0.0.80:80 -s wlc", "-a --sctp-service 10.0.0.80:80 -r 192.168.1.11:8080 -m", "-a --sctp-service 10.0.0.80:80 -r 192.168.1.12:8080 -m",
 	"-A -t 10.0.0.81:80 -s sh -b sh-port", "-a -t 10.0.0.81:80 -r 192.168.1.13 -i", "-a -t 10.0.0.81:80 -r 192.168.1.14 -i",
 	"-A -u 10.0.0.81:80 -s mh", "-a -u 10.0.0.81:80 -r 192.168.1.13 -i", "-a -u 10.0.0.81:80 -r 192.168.1.14 -i",
+	"-A --sctp-service 10.0.0.81:80 -s mh -b mh-port", "-a --sctp-service 10.0.0.81:80 -r 192.168.1.13 -i", "-a --sctp-service 10.0.0.81:80 -r 192.168.1.14 -i",
 	"-A -t 10.0.0.82:80 -s wrr", "-a -t 10.0.0.82:80 -r 192.168.1.15 -g -w 3", "-a -t 10.0.0.82:80 -r 192.168.1.16 -g",
 	"-A -u 10.0.0.82:80 -s lblc", "-a -u 10.0.0.82:80 -r 192.168.1.15 -g", "-a -u 10.0.0.82:80 -r 192.168.1.16 -g",
-	"-A -t 10.0.0.83:80 -s rr", "-A -u 10.0.0.83:80 -s wlc",
+	"-A --sctp-service 10.0.0.82:80 -s rr", "-a --sctp-service 10.0.0.82:80 -r 192.168.1.15 -g", "-a --sctp-service 10.0.0.82:80 -r 192.168.1.16 -g",
+	"-A -t 10.0.0.83:80 -s rr", "-A -u 10.0.0.83:80 -s wlc", "-A --sctp-service 10.0.0.83:80 -s wlc",
 	"-A -t 10.0.0.84:80 -s rr", "-a -t 10.0.0.84:80 -r 192.168.1.17:80 -m", "-A -u 10.0.0.84:80 -s rr", "-a -u 10.0.0.84:80 -r 192.168.1.17:80 -g",
 	"-A -u 10.0.0.85:53 -s rr -o", "-a -u 10.0.0.85:53 -r 192.168.1.11:53 -m", "-a -u 10.0.0.85:53 -r 192.168.1.15 -g", "-a -u 10.0.0.85:53 -r 192.168.1.13 -i",
 	"-A -t 10.0.0.86:80 -s rr", "-a -t 10.0.0.86:80 -r 192.168.1.21 -g",
 	"-A -t 10.0.0.87:80 -s rr", "-a -t 10.0.0.87:80 -r 192.168.1.22 -g",
 	"-A -t 10.0.0.88:80 -s rr", "-a -t 10.0.0.88:80 -r 192.168.1.23 -g", "-A -u 10.0.0.88:80 -s rr", "-a -u 10.0.0.88:80 -r 192.168.1.23 -m",
 	"-A -t 10.0.0.89:80 -s rr", "-a -t 10.0.0.89:80 -r 192.168.1.24 -i", "-A -u 10.0.0.89:80 -s rr", "-a -u 10.0.0.89:80 -r 192.168.1.24 -m",
+	"-A --sctp-service 10.0.0.89:80 -s rr", "-a --sctp-service 10.0.0.89:80 -r 192.168.1.24 -m", // the same port: fragments go on, too
 }
 
 // fuzzedTable6 are those of the same services in IPv6, and servers of the other
@@ -124,6 +128,20 @@ func datagrams(to netip.AddrPort) func(maker) []byte {
 	return func(r maker) []byte { return frame(clientMAC, udp(r.client(), r.of(to), r.payload()...)) }
 }
 
+// associations is a class of SCTP packets from clients, with one chunk of the types
+// or with two.
+func associations(to netip.AddrPort, types ...byte) func(maker) []byte {
+	return func(r maker) []byte { return frame(clientMAC, sctp(r.client(), r.of(to), r.chunks(types)...)) }
+}
+
+func (r maker) chunks(types []byte) [][]byte {
+	first := chunk(draw(r, types...), draw(r, 4, 5, 8, 20, 101))
+	if r.IntN(3) > 0 {
+		return [][]byte{first}
+	}
+	return [][]byte{first, chunk(draw[byte](r, chunkData, chunkAbort), 16)}
+}
+
 // answers are packets of NAT's servers.
 func answers(flags ...string) func(maker) []byte {
 	return func(r maker) []byte {
@@ -182,6 +200,13 @@ func large(to netip.AddrPort) func(maker) []byte {
 	}
 }
 
+func largeAssociations(to netip.AddrPort) func(maker) []byte {
+	return func(r maker) []byte {
+		length := draw(r, 1240, 1260, 1264, 1280, 1284, 1480, 1484, 1500, 1504, 3000)
+		return frame(clientMAC, sctp(r.client(), r.of(to), chunk(draw[byte](r, chunkInit, chunkData), length-32-r.wider())))
+	}
+}
+
 // complaints are ICMP errors about what either side was sent.
 func complaints(about func(r maker) (from, to netip.Addr, quoted []byte)) func(maker) []byte {
 	return func(r maker) []byte {
@@ -199,13 +224,13 @@ func complaints(about func(r maker) (from, to netip.Addr, quoted []byte)) func(m
 func aboutAnswers(v netip.AddrPort) func(r maker) (from, to netip.Addr, quoted []byte) {
 	return func(r maker) (from, to netip.Addr, quoted []byte) {
 		c, v := r.client(), r.of(v)
-		return draw(r, r.ofAddr(router), c.Addr()), v.Addr(), draw(r, tcp(v, c, "A"), udp(v, c, r.payload()...))
+		return draw(r, r.ofAddr(router), c.Addr()), v.Addr(), draw(r, tcp(v, c, "A"), udp(v, c, r.payload()...), sctp(v, c, chunk(chunkData, 20)))
 	}
 }
 
 func aboutRequests(r maker) (from, to netip.Addr, quoted []byte) {
 	c, s := r.client(), r.server()
-	return s.Addr(), c.Addr(), draw(r, tcp(c, s, "A"), udp(c, s, r.payload()...))
+	return s.Addr(), c.Addr(), draw(r, tcp(c, s, "A"), udp(c, s, r.payload()...), sctp(c, s, chunk(chunkData, 20)))
 }
 
 func aboutTunnels(r maker) (from, to netip.Addr, quoted []byte) {
@@ -257,6 +282,21 @@ var classes = []class{
 	{"datagram to TUN", datagrams(tunnelVIP)},
 	{"datagram to DR", datagrams(routeVIP)},
 	{"datagram without checksum", changed(datagrams(natVIP), withoutChecksum)},
+	{"INIT to NAT", associations(natVIP, chunkInit)},
+	{"INIT to TUN", associations(tunnelVIP, chunkInit)},
+	{"INIT to DR", associations(routeVIP, chunkInit)},
+	{"SCTP to NAT", associations(natVIP, chunkData, chunkCookieEcho, chunkCookieAck, chunkHeartbeat)},
+	{"SCTP to TUN", associations(tunnelVIP, chunkData, chunkCookieEcho, chunkCookieAck, chunkInitAck)},
+	{"SCTP to DR", associations(routeVIP, chunkData, chunkCookieEcho, chunkCookieAck, 15)},
+	{"end of SCTP", associations(natVIP, chunkAbort, chunkShutdown, chunkShutdownAck, chunkComplete, chunkError)},
+	{"SCTP of server", func(r maker) []byte {
+		s := r.server()
+		types := []byte{chunkInit, chunkInitAck, chunkCookieAck, chunkData, chunkData, chunkShutdown, chunkAbort}
+		return frame(sideOf(s.Addr()), sctp(s, r.client(), r.chunks(types)...))
+	}},
+	{"no server, SCTP", associations(emptyVIP, chunkInit, chunkData)},
+	{"large SCTP", largeAssociations(smallVIP)},
+	{"large SCTP to TUN", largeAssociations(tunnelVIP)},
 	{"one packet", datagrams(onceVIP)},
 	{"no server, TCP", segments(emptyVIP, "S", "S", "A")},
 	{"no server, UDP", datagrams(emptyVIP)},

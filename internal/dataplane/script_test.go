@@ -21,7 +21,8 @@ import (
 //
 //	ipvsadm -A -t 10.0.0.80:80 -s rr        a command
 //	tcp 172.16.0.5:40000 10.0.0.80:80 S     a segment, with its flags
-//	udp 172.16.0.5:40000 10.0.0.80:53 100   a datagram, with its payload's length
+//	udp 172.16.0.5:40000 10.0.0.80:53       a datagram
+//	sctp 172.16.0.5:40000 10.0.0.80:80 1,0  an SCTP packet, with its chunks' types
 //	icmp 3 4 1400 192.168.1.11 172.16.0.5 tcp 172.16.0.5:40000 192.168.1.11:80
 //	                                        an error: type, code, MTU, ends, and the ends of what it is about
 //	wait 10s
@@ -89,6 +90,8 @@ func (p *pair) set(name, value string) string {
 		settings.ConnReuseMode = n
 	case "sloppy_tcp":
 		settings.SloppyTCP = n != 0
+	case "sloppy_sctp":
+		settings.SloppySCTP = n != 0
 	case "expire_quiescent_template":
 		settings.ExpireQuiescentTemplate = n != 0
 	case "secure_tcp":
@@ -100,7 +103,7 @@ func (p *pair) set(name, value string) string {
 }
 
 // defaultSettings are what every story begins with.
-var defaultSettings = []string{"set conn_reuse_mode 1", "set sloppy_tcp 0", "set expire_quiescent_template 0", "set secure_tcp 0"}
+var defaultSettings = []string{"set conn_reuse_mode 1", "set sloppy_tcp 0", "set sloppy_sctp 0", "set expire_quiescent_template 0", "set secure_tcp 0"}
 
 // runIPVSADM returns what a command line prints with a director.
 func (p *pair) runIPVSADM(director ipvsadm.Director, line string) string {
@@ -174,9 +177,9 @@ func parseIP(words []string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	rest, flags := words[3:], ""
-	if words[0] == "tcp" && len(rest) > 0 {
-		flags, rest = strings.Trim(rest[0], "-"), rest[1:]
+	rest, kind := words[3:], ""
+	if (words[0] == "tcp" || words[0] == "sctp") && len(rest) > 0 {
+		kind, rest = strings.Trim(rest[0], "-"), rest[1:]
 	}
 	options, err := parseOptions(rest)
 	if err != nil {
@@ -185,13 +188,27 @@ func parseIP(words []string) ([]byte, error) {
 	var ip []byte
 	switch words[0] {
 	case "tcp":
-		ip = tcp(src, dst, flags, make([]byte, options["length"])...)
+		ip = tcp(src, dst, kind, make([]byte, options["length"])...)
 	case "udp":
 		ip = udp(src, dst, make([]byte, options["length"])...)
+	case "sctp":
+		ip = sctp(src, dst, parseChunks(kind, options["length"])...)
 	default:
 		return nil, fmt.Errorf("not a step")
 	}
 	return options.put(ip), nil
+}
+
+// parseChunks makes chunks of the types named, the first with so many bytes behind
+// its header.
+func parseChunks(types string, length int) (chunks [][]byte) {
+	for kind := range strings.SplitSeq(types, ",") {
+		if n, err := strconv.ParseUint(kind, 10, 8); err == nil {
+			chunks = append(chunks, chunk(byte(n), 4+length))
+			length = 0
+		}
+	}
+	return chunks
 }
 
 // packetOptions are the numbers behind a packet's ends.

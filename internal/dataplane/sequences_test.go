@@ -153,6 +153,9 @@ type toldFlow struct {
 	client, vip, server netip.AddrPort
 }
 
+// protocols are those of services, as scripts call them.
+var protocols = []string{"tcp", "udp", "sctp"}
+
 func newStory(p *pair, r *rand.Rand) *story {
 	p.empty()
 	return &story{Rand: r, p: p, maker: maker{r, r.IntN(3) == 0}}
@@ -173,7 +176,7 @@ func (s *story) tell() string {
 // play notes where packets went, to have servers answer them.
 func (s *story) play(line string) string {
 	words := strings.Fields(line)
-	if words[0] != "tcp" && words[0] != "udp" {
+	if !slices.Contains(protocols, words[0]) {
 		return s.p.play(line)
 	}
 	f, err := parsePacket(words)
@@ -244,14 +247,14 @@ func (s *story) vip() netip.AddrPort {
 // target is where a client's packet goes: mostly to a service.
 func (s *story) target() (proto string, vip netip.AddrPort) {
 	if s.IntN(20) == 0 {
-		return pick(s, "tcp", "udp"), s.maker.of(addrPort(10, 0, 0, pick[byte](s, 80, 81, 82), pick[uint16](s, 80, 81, 0, 65535)))
+		return pick(s, protocols...), s.maker.of(addrPort(10, 0, 0, pick[byte](s, 80, 81, 82), pick[uint16](s, 80, 81, 0, 65535)))
 	}
 	words := strings.Fields(pick(s, s.services...))
 	vip = netip.MustParseAddrPort(words[1])
 	if vip.Port() == 0 || vip.Port() == 21 && s.IntN(2) == 0 {
 		vip = netip.AddrPortFrom(vip.Addr(), pick[uint16](s, 80, 443, 20, 2000, 0))
 	}
-	return map[string]string{"-t": "tcp", "-u": "udp"}[words[0]], vip
+	return map[string]string{"-t": "tcp", "-u": "udp", "--sctp-service": "sctp"}[words[0]], vip
 }
 
 func (s *story) client() netip.AddrPort {
@@ -265,7 +268,7 @@ func (s *story) server() netip.AddrPort {
 }
 
 func (s *story) addService() string {
-	service := pick(s, "-t ", "-t ", "-u ") + s.vip().String()
+	service := pick(s, "-t ", "-t ", "-t ", "-u ", "-u ", "--sctp-service ") + s.vip().String()
 	s.services = append(s.services, service)
 	return "ipvsadm -A " + service + s.serviceOptions(service)
 }
@@ -336,11 +339,13 @@ func (s *story) destinationOptions() string {
 }
 
 func (s *story) rareCommand() string {
-	switch s.IntN(12) {
+	switch s.IntN(13) {
 	case 3:
 		return fmt.Sprintf("set conn_reuse_mode %d", s.IntN(4))
 	case 4:
 		return fmt.Sprintf("set sloppy_tcp %d", s.IntN(2))
+	case 7:
+		return fmt.Sprintf("set sloppy_sctp %d", s.IntN(2))
 	case 5:
 		return fmt.Sprintf("set expire_quiescent_template %d", s.IntN(2))
 	case 6:
@@ -368,6 +373,9 @@ func (s *story) packet(proto string, src, dst netip.AddrPort) string {
 	if proto == "tcp" {
 		line += " " + pick(s, "S", "S", "S", "A", "A", "A", "PA", "FA", "FA", "R", "RA", "SA", "F", "-", "P", "SF", "SR", "FSRPA")
 	}
+	if proto == "sctp" {
+		line += " " + pick(s, "1", "1", "1", "10", "10", "10,0", "2", "11", "0", "3", "4", "7", "8", "14", "9", "6", "10,6", "11,6", "0,6", "15", "192", "-")
+	}
 	if s.IntN(8) == 0 {
 		line += fmt.Sprintf(" length %d", pick(s, 1, 2, 100, 1240, 1241, 1432, 1460, 1461, 1472, 1473, 2000))
 	}
@@ -384,7 +392,7 @@ func (s *story) flow() toldFlow {
 	if len(s.flows) > 0 && s.IntN(8) > 0 {
 		return s.flows[len(s.flows)-1-s.IntN(min(len(s.flows), 12))]
 	}
-	return toldFlow{pick(s, "tcp", "udp"), s.client(), s.vip(), s.server()}
+	return toldFlow{pick(s, protocols...), s.client(), s.vip(), s.server()}
 }
 
 // answer is a real server's packet.

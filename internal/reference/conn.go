@@ -123,6 +123,13 @@ func (d *Director) step(c *conn, p *packet, reply bool) {
 		if to == Established && to != c.state {
 			c.assure()
 		}
+	case ipvs.SCTP:
+		if event := sctpEvent(p.payload()); event >= 0 {
+			to = sctpStates.next(c.state, c.column(reply), event)
+		}
+		if to == Associated && to != c.state {
+			c.assure()
+		}
 	case ipvs.UDP:
 		to = UDP
 		if reply {

@@ -65,8 +65,11 @@ func (p *packet) fragmentKey() fragmentKey {
 
 // transportSize is what the header takes at least.
 func (p *packet) transportSize() int {
-	if p.proto == ipvs.TCP {
+	switch p.proto {
+	case ipvs.TCP:
 		return 20
+	case ipvs.SCTP:
+		return sctpHeader
 	}
 	return 8
 }
@@ -95,6 +98,11 @@ func (d *Director) receiveFragment(p *packet) (o Outcome, done bool) {
 	key := p.fragmentKey()
 	if p.piece.offset == 0 {
 		p.parseTransport()
+		if keeps, ok := d.keepsPorts(p); p.proto == ipvs.SCTP && !ok {
+			return Outcome{}, true
+		} else if p.proto == ipvs.SCTP && !keeps {
+			return Outcome{Verdict: Fragment}, true
+		}
 		d.firsts[key] = &first{src: p.src, dst: p.dst, end: len(p.payload()), expires: d.now + uint64(d.Ticks(firstLife))}
 		return Outcome{}, false
 	}

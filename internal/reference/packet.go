@@ -148,8 +148,8 @@ func isExtension(proto ipvs.Protocol) bool {
 	return proto == 0 || proto == 43 || proto == 44 || proto == 60
 }
 
-// parseTransport reads the ports of TCP (RFC 9293) and UDP (RFC 768), which only
-// a packet's first fragment has.
+// parseTransport reads the ports of TCP (RFC 9293), UDP (RFC 768) and SCTP (RFC
+// 9260), which only a packet's first fragment has.
 func (p *packet) parseTransport() Verdict {
 	l4 := p.payload()
 	if len(l4) < p.transportSize() {

@@ -19,7 +19,7 @@ func (d *Director) Receive(frame []byte) Outcome {
 	switch {
 	case p.proto == protoICMP && !is6(p.ip), p.proto == protoICMPv6 && is6(p.ip):
 		return d.relate(p)
-	case p.proto != ipvs.TCP && p.proto != ipvs.UDP:
+	case p.proto != ipvs.TCP && p.proto != ipvs.UDP && p.proto != ipvs.SCTP:
 		return Outcome{Verdict: OtherProtocol}
 	}
 	if !d.isVIP(p.dst.Addr().Unmap()) && !d.isRIP(p.src.Addr().Unmap()) {

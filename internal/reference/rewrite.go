@@ -70,10 +70,14 @@ func (e end) setAddress(ip []byte, to netip.Addr) {
 // checksums follow. A datagram without checksum gets one.
 func setEndpoint(ip []byte, header int, proto ipvs.Protocol, e end, to netip.AddrPort) {
 	l4 := ip[header:]
-	check := transportChecksum(proto, l4)
 	old := slices.Clone(e.address(ip))
 	port := binary.BigEndian.AppendUint16(nil, to.Port())
 	e.setAddress(ip, to.Addr())
+	if proto == ipvs.SCTP {
+		setSCTPPort(l4, port, e.port, isFragment(ip))
+		return
+	}
+	check := transportChecksum(proto, l4)
 	if proto == ipvs.UDP && check[0] == 0 && check[1] == 0 {
 		copy(l4[e.port:], port)
 		if isFragment(ip) { // the rest of what it would be over is elsewhere

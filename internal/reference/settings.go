@@ -2,10 +2,12 @@
 
 package reference
 
+import "github.com/lvsx/lvsx/internal/ipvs"
+
 // Settings are the kernel's net.ipv4.vs.* that the model knows.
 type Settings struct {
 	ConnReuseMode           int // 0: never, 1: after the end, 3: after the client's FIN, too
-	SloppyTCP               bool
+	SloppyTCP, SloppySCTP   bool
 	ExpireQuiescentTemplate bool
 	SecureTCP               bool // mode 3
 }
@@ -16,11 +18,11 @@ var DefaultSettings = Settings{ConnReuseMode: 1}
 // isReuse tells whether a client begins anew by the port of a connection that is
 // over, unless a template controls it (is_new_conn_expected).
 func (d *Director) isReuse(c *conn, p *packet) bool {
-	if !isTCP(p) || p.flags()&flagSYN == 0 || c.template != nil {
+	if c.template != nil || !(isTCP(p) && p.flags()&flagSYN != 0 || isInit(p)) {
 		return false
 	}
 	switch c.state {
-	case TimeWait, Close:
+	case TimeWait, Close, Closed:
 		return d.Settings.ConnReuseMode != 0
 	case FinWait:
 		return d.Settings.ConnReuseMode&2 != 0 && c.noOutput
@@ -28,9 +30,13 @@ func (d *Director) isReuse(c *conn, p *packet) bool {
 	return false
 }
 
-// maySchedule tells whether a packet may begin a connection (tcp_conn_schedule).
+// maySchedule tells whether a packet may begin a connection (tcp_conn_schedule,
+// sctp_conn_schedule).
 func (d *Director) maySchedule(p *packet) bool {
-	if !isTCP(p) {
+	switch p.proto {
+	case ipvs.SCTP:
+		return beginsSCTP(p.payload(), d.Settings.SloppySCTP)
+	case ipvs.UDP:
 		return true
 	}
 	return p.flags()&flagRST == 0 && (p.flags()&flagSYN != 0 || d.Settings.SloppyTCP)

@@ -10,7 +10,8 @@ import (
 // State is a connection's.
 type State uint8
 
-// The states, in the kernel's order (IP_VS_TCP_S_*).
+// The states, in the kernel's order (IP_VS_TCP_S_*, IP_VS_SCTP_S_*). None is both
+// protocols'.
 const (
 	None State = iota
 	Established
@@ -24,6 +25,19 @@ const (
 	Listen
 	SynAck
 	UDP
+	Init1
+	Init
+	CookieSent
+	CookieReplied
+	CookieWait
+	Cookie
+	CookieEchoed
+	Associated // SCTP's ESTABLISHED
+	ShutdownSent
+	ShutdownReceived
+	ShutdownAckSent
+	Rejected
+	Closed
 	states
 )
 
@@ -41,10 +55,25 @@ var stateTimeouts = [states]time.Duration{
 	Listen:      120 * time.Second,
 	SynAck:      120 * time.Second,
 	UDP:         300 * time.Second,
+
+	Init1:            4 * time.Second,
+	Init:             61 * time.Second,
+	CookieSent:       61 * time.Second,
+	CookieReplied:    61 * time.Second,
+	CookieWait:       61 * time.Second,
+	Cookie:           61 * time.Second,
+	CookieEchoed:     61 * time.Second,
+	Associated:       900 * time.Second,
+	ShutdownSent:     61 * time.Second,
+	ShutdownReceived: 61 * time.Second,
+	ShutdownAckSent:  61 * time.Second,
+	Rejected:         4 * time.Second,
+	Closed:           61 * time.Second,
 }
 
 var stateNames = [states]string{
 	"NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "UDP",
+	"INIT1", "INIT", "C-SENT", "C-REPLIED", "C-WAIT", "COOKIE", "C-ECHOED", "ESTABLISHED", "S-SENT", "S-RECEIVED", "S-ACK-SENT", "REJECTED", "CLOSED",
 }
 
 // String returns the name that ipvsadm -Lc prints.
@@ -54,7 +83,7 @@ func (s State) String() string {
 
 // active tells whether a connection counts as ActiveConn.
 func (s State) active() bool {
-	return s == Established || s == SynSent || s == SynRecv || s == SynAck
+	return s == Established || s == SynSent || s == SynRecv || s == SynAck || s == Associated
 }
 
 // direction is a part of a state table.
@@ -70,7 +99,7 @@ const (
 // direction.
 type stateTable struct {
 	events int
-	rows   [][]State
+	rows   map[State][]State
 }
 
 func (t *stateTable) next(s State, d direction, event int) State {
@@ -81,13 +110,15 @@ func (t *stateTable) next(s State, d direction, event int) State {
 }
 
 // readStates reads a table as text: the state's abbreviation first, a dot for no
-// change.
-func readStates(events int, names, text string) *stateTable {
+// change. The names are those of None and of the states from second on.
+func readStates(events int, second State, names, text string) *stateTable {
 	states := make(map[string]State)
 	for i, name := range strings.Fields(names) {
-		states[name] = State(i)
+		if i > 0 {
+			states[name] = second + State(i-1)
+		}
 	}
-	t := &stateTable{events: events}
+	t := &stateTable{events: events, rows: make(map[State][]State)}
 	for line := range strings.Lines(strings.TrimSpace(text)) {
 		words := strings.Fields(strings.ReplaceAll(line, "|", " "))
 		row := make([]State, len(words)-1)
@@ -97,14 +128,14 @@ func readStates(events int, names, text string) *stateTable {
 			}
 			row[i] = states[word]
 		}
-		t.rows = append(t.rows, row)
+		t.rows[states[words[0]]] = row
 	}
 	return t
 }
 
 // tcpStates is tcp_states of ip_vs_proto_tcp.c. Input: client's packets where
 // both sides are seen; input only: where the server's are not.
-var tcpStates = readStates(4, "NO ES SS SR FW TW CL CW LA LI SA", `
+var tcpStates = readStates(4, Established, "NO ES SS SR FW TW CL CW LA LI SA", `
 NO | SR CL ES CL | SS TW ES CL | SR CL ES CL
 ES | .  CW .  CL | .  FW .  CL | .  FW .  CL
 SS | ES .  .  CL | .  .  .  .  | ES .  .  CL
@@ -119,7 +150,7 @@ SA | SR TW ES SR | SR TW ES CL | SR TW ES CL
 `)
 
 // secureStates is tcp_states_dos, which secure_tcp puts in its place.
-var secureStates = readStates(4, "NO ES SS SR FW TW CL CW LA LI SA", `
+var secureStates = readStates(4, Established, "NO ES SS SR FW TW CL CW LA LI SA", `
 NO | SR CL ES CL | SS TW ES CL | SA CL ES CL
 ES | .  CW .  CL | .  FW .  CL | .  FW .  CL
 SS | ES .  .  CL | .  .  .  .  | ES .  .  CL
