@@ -30,9 +30,8 @@ const (
 )
 
 // restoreLimit is how many times what its bare entries take to write a restore
-// may take. The aim is 5; 6 to 9 is what it takes since destinations keep tunnels
-// and IPv6, on an idle and on a busy machine.
-const restoreLimit = 12
+// may take.
+const restoreLimit = 5
 
 // A table of 10,000 services is restored in a few times what its bare entries
 // take to write, and then an edit costs what it costs in a small one.

@@ -116,10 +116,6 @@ func readChanges(w http.ResponseWriter, r *http.Request) (changes []ipvs.Change,
 
 // checkWords refuses what JSON has no words for.
 func checkWords(c ipvs.Change) error {
-	protocol, _ := c.Service.Protocol.MarshalText()
-	forwarding, _ := c.Destination.Forwarding.MarshalText()
-	return errors.Join(
-		c.Op.UnmarshalText([]byte(c.Op)),
-		c.Service.Protocol.UnmarshalText(protocol),
-		c.Destination.Forwarding.UnmarshalText(forwarding))
+	op := c.Op
+	return errors.Join(op.UnmarshalText([]byte(c.Op)), c.Service.Protocol.Check(), c.Destination.Forwarding.Check())
 }

@@ -78,6 +78,7 @@ func (d *Dataplane) adoptList(s *service, listed map[uint32]bool) {
 		})
 	}
 	d.byKey[s.key] = s
+	d.wildcards.count(s.key, +1)
 	d.table.Services = append(d.table.Services, config)
 }
 

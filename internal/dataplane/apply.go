@@ -125,6 +125,7 @@ func (d *Dataplane) addService(config ipvs.Service) error {
 		return err
 	}
 	d.vips.addService(s.key)
+	d.wildcards.count(s.key, +1)
 	d.writeWildcards()
 	return nil
 }
@@ -156,6 +157,7 @@ func (d *Dataplane) deleteService(s *service, counted func(index uint32) ipvs.St
 		return fmt.Errorf("remove service %s: %w", s.key, err)
 	}
 	delete(d.byKey, s.key)
+	d.wildcards.count(s.key, -1)
 	d.writeWildcards()
 	s.deleted = true
 	d.services.at[s.index].Use = directorServiceUseSERVICE_DELETED

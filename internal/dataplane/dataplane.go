@@ -74,6 +74,7 @@ type Dataplane struct {
 	regions      regions // of slots
 	tableRegions regions // of tables
 	vips, rips   filter
+	wildcards    wildcards
 	marks        marks
 	aged         int // the group at which ageing goes on
 	passed       passed

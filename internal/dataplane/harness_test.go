@@ -193,7 +193,7 @@ func (d *Dataplane) relearn(t *testing.T) {
 	d.byRIP, d.hops = make(map[netip.Addr][]*destination), make(map[netip.Addr]NextHop)
 	d.freeServices, d.freeDests, d.regions, d.tableRegions, d.aged = nil, nil, regions{}, regions{}, 0
 	d.orphans, d.killed = false, nil
-	d.marks = marks{}
+	d.marks, d.wildcards = marks{}, wildcards{}
 	d.vips, d.rips = filter{words: d.settings.Vips[:]}, filter{words: d.settings.Rips[:]}
 	if err := d.adopt(); err != nil {
 		t.Fatal(err)

@@ -24,19 +24,30 @@ func (d *Dataplane) setPersistence(s *service, config ipvs.Service) {
 	atomic.StoreUint32(&entry.Flags, uint32(config.Flags))
 }
 
-// writeWildcards tells the datapath whether there are services that take
-// packets to other ports than their own.
-func (d *Dataplane) writeWildcards() {
-	var wildcards directorWildcards
-	for key := range d.byKey {
-		switch key.VIP.Port() {
-		case 0:
-			wildcards |= directorWildcardsWILDCARD_PORT_ZERO
-		case ftpPort:
-			wildcards |= directorWildcardsWILDCARD_FTP
-		}
+// wildcards are how many services there are that take packets to other ports
+// than their own.
+type wildcards struct{ ftp, portZero int }
+
+// count adds a service that came, or takes away one that went.
+func (w *wildcards) count(k ipvs.Key, change int) {
+	switch k.VIP.Port() {
+	case 0:
+		w.portZero += change
+	case ftpPort:
+		w.ftp += change
 	}
-	atomic.StoreUint32((*uint32)(&d.settings.Wildcards), uint32(wildcards))
+}
+
+// writeWildcards tells the datapath whether there are such services.
+func (d *Dataplane) writeWildcards() {
+	var some directorWildcards
+	if d.wildcards.portZero > 0 {
+		some |= directorWildcardsWILDCARD_PORT_ZERO
+	}
+	if d.wildcards.ftp > 0 {
+		some |= directorWildcardsWILDCARD_FTP
+	}
+	atomic.StoreUint32((*uint32)(&d.settings.Wildcards), uint32(some))
 }
 
 const ftpPort = 21

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -205,8 +206,8 @@ func (d *Director) findCrowds(ctx context.Context) error {
 		case <-d.crowd:
 		}
 		d.mu.Lock()
-		rips := d.ways.queue
-		d.ways.queue = nil
+		rips := slices.Collect(maps.Keys(d.ways.queue))
+		clear(d.ways.queue)
 		d.resolve(rips)
 		d.mu.Unlock()
 	}

@@ -27,9 +27,9 @@ type ways struct {
 	links   []host.Link
 	nets    []netip.Prefix // of this host's addresses
 	known   map[netip.Addr]way
-	queue   []netip.Addr // real servers that came in a crowd and were not looked at yet
-	asked   time.Time    // when all neighbours were asked last
-	reset   time.Time    // when what paths can carry was forgotten last
+	queue   map[netip.Addr]bool // real servers that came in a crowd and were not looked at yet
+	asked   time.Time           // when all neighbours were asked last
+	reset   time.Time           // when what paths can carry was forgotten last
 }
 
 // neighbours are the MAC addresses known on links, each link's as they were
@@ -55,6 +55,7 @@ const (
 
 func (w *ways) init(plane *dataplane.Dataplane) (err error) {
 	w.plane, w.known, w.reset = plane, make(map[netip.Addr]way), time.Now()
+	w.queue = make(map[netip.Addr]bool)
 	w.routing, err = host.OpenRouting()
 	return err
 }
@@ -146,7 +147,7 @@ func (w *ways) find(rip netip.Addr, changes int, seen neighbours) {
 	case len(w.links) == 0:
 		return
 	case changes > few:
-		w.queue = append(w.queue, rip)
+		w.queue[rip] = true
 		return
 	}
 	patient := changes == 1

@@ -60,6 +60,15 @@ func (p *Protocol) UnmarshalText(text []byte) error {
 	return fmt.Errorf("protocol %q: not one of tcp, udp, sctp", text)
 }
 
+// Check refuses what is no protocol of services, nor 0.
+func (p Protocol) Check() error {
+	switch p {
+	case 0, TCP, UDP, SCTP:
+		return nil
+	}
+	return fmt.Errorf("protocol %q: not one of tcp, udp, sctp", p)
+}
+
 // Forwarding is how a packet reaches its real server. The values are those of
 // the kernel's IP_VS_CONN_F_FWD_MASK, which also order ipvsadm's options.
 type Forwarding uint8
@@ -110,4 +119,13 @@ func (f *Forwarding) UnmarshalText(text []byte) error {
 		}
 	}
 	return fmt.Errorf("forwarding method %q: not one of masq, tunnel, route", text)
+}
+
+// Check refuses what is no forwarding method that can be configured.
+func (f Forwarding) Check() error {
+	switch f {
+	case Masq, Tunnel, Route:
+		return nil
+	}
+	return fmt.Errorf("forwarding method %q: not one of masq, tunnel, route", f)
 }

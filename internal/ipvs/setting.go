@@ -94,7 +94,7 @@ func Settings() []Setting {
 // FindSetting returns a setting at its default. The name may be the sysctl's:
 // net.ipv4.vs.sloppy_tcp.
 func FindSetting(name string) (Setting, error) {
-	short := strings.NewReplacer("net.ipv4.vs.", "", "net/ipv4/vs/", "").Replace(name)
+	short := strings.TrimPrefix(strings.TrimPrefix(name, "net.ipv4.vs."), "net/ipv4/vs/")
 	for _, s := range settings {
 		if s.Name == short {
 			return s, nil

@@ -86,8 +86,10 @@ func (n *names) address(s string, proto ipvs.Protocol) (addr netip.AddrPort, has
 			return addr, false, false
 		}
 	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() && ip.Zone() == "" {
-		return n.join(ip, port, proto)
+	if strings.Count(host, ":") > 1 {
+		if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() && ip.Zone() == "" {
+			return n.join(ip, port, proto)
+		}
 	}
 	port = "" // as ipvsadm: brackets around anything else lose what follows them
 	if i := strings.LastIndexByte(host, ':'); i >= 0 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -24,6 +25,9 @@ func (s *session) restore() int {
 		return s.report(askForHelp())
 	}
 	s.restoring = true
+
+	// A large table is many small things that are soon forgotten.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 
 	in := bufio.NewReaderSize(s.Stdin, 1<<16)
 	batch := batch{session: s}
@@ -53,9 +57,12 @@ func (s *session) restore() int {
 	}
 }
 
+// isSpace is C's.
+func isSpace(r rune) bool { return r == ' ' || r >= '\t' && r <= '\r' }
+
 // restoreLine runs one line and tells whether another may follow.
 func (s *session) restoreLine(line string, b *batch) (more bool) {
-	words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\n\v\f\r", r) })
+	words := strings.FieldsFunc(line, isSpace)
 	if len(words) > 0 && words[0] == s.name {
 		words = words[1:]
 	}
@@ -85,8 +92,9 @@ func (s *session) restoreLine(line string, b *batch) (more bool) {
 type batch struct {
 	session *session
 	changes []ipvs.Change
-	made    chan outcome // comes when those sent are made; nil: none are sent
-	code    int          // exit status of the last line
+	sent    []ipvs.Change // before, whose place is used again
+	made    chan outcome  // comes when those sent are made; nil: none are sent
+	code    int           // exit status of the last line
 }
 
 type outcome struct {
@@ -108,12 +116,13 @@ func (b *batch) send() bool {
 	if len(b.changes) == 0 {
 		return true
 	}
-	made, changes := make(chan outcome, 1), b.changes
+	b.changes, b.sent = b.sent[:0], b.changes
+	made, changes := make(chan outcome, 1), b.sent
 	go func() {
 		code, lost := b.session.applyAll(changes)
 		made <- outcome{code, lost}
 	}()
-	b.made, b.changes = made, nil
+	b.made = made
 	return true
 }
 
