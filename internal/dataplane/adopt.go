@@ -66,16 +66,17 @@ func (d *Dataplane) adoptList(s *service, listed map[uint32]bool) {
 		dest := d.adoptDestination(slot.Dest, s)
 		s.dests = append(s.dests, dest)
 		entry := &d.dests.at[slot.Dest]
-		config.Destinations = append(config.Destinations, ipvs.Destination{
-			RIP:         dest.rip,
-			Forwarding:  ipvs.Forwarding(entry.Forwarding),
-			Weight:      d.weight(slot.Dest),
-			Upper:       d.loads.at[slot.Dest].Upper,
-			Lower:       d.loads.at[slot.Dest].Lower,
-			TunnelType:  tunnelType(entry.Tunnel),
-			TunnelPort:  networkOrder(entry.TunnelPort),
-			TunnelFlags: tunnelFlags(entry.Tunnel),
-		})
+		configured := ipvs.Destination{
+			RIP:        dest.rip,
+			Forwarding: ipvs.Forwarding(entry.Forwarding),
+			Weight:     d.weight(slot.Dest),
+			Upper:      d.loads.at[slot.Dest].Upper,
+			Lower:      d.loads.at[slot.Dest].Lower,
+		}
+		if configured.Forwarding == ipvs.Tunnel {
+			setTunnel(&configured, entry)
+		}
+		config.Destinations = append(config.Destinations, configured)
 	}
 	d.byKey[s.key] = s
 	d.wildcards.count(s.key, +1)

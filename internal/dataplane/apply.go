@@ -242,9 +242,13 @@ func (d *Dataplane) deleteDestination(s *service, rip netip.AddrPort) {
 // configure writes what a user may set of a destination, but for its weight.
 func (d *Dataplane) configure(dest *destination, config ipvs.Destination) {
 	entry := &d.dests.at[dest.index]
+	// Connections keep their method. Those in a tunnel need to know which it is
+	// still when new ones go another way.
+	if config.Forwarding == ipvs.Tunnel {
+		entry.Tunnel = toTunnel(config)
+		entry.TunnelPort = networkOrder(config.TunnelPort)
+	}
 	entry.Forwarding = directorForwarding(config.Forwarding)
-	entry.Tunnel = toTunnel(config)
-	entry.TunnelPort = networkOrder(config.TunnelPort)
 	setThresholds(&d.loads.at[dest.index], config.Upper, config.Lower)
 	if config.Forwarding == ipvs.Masq && entry.Flags&directorDestFlagsDEST_WAS_MASQ == 0 {
 		entry.Flags |= directorDestFlagsDEST_WAS_MASQ

@@ -150,8 +150,11 @@ func tunnelType(t directorTunnel) ipvs.TunnelType {
 	return ipvs.TunnelType(t & directorTunnelTUNNEL_TYPE)
 }
 
-func tunnelFlags(t directorTunnel) ipvs.TunnelFlags {
-	return ipvs.TunnelFlags(t >> tunnelFlagsShift)
+// setTunnel tells a destination what its entry says of the tunnel.
+func setTunnel(d *ipvs.Destination, entry *directorDest) {
+	d.TunnelType = tunnelType(entry.Tunnel)
+	d.TunnelFlags = ipvs.TunnelFlags(entry.Tunnel >> tunnelFlagsShift)
+	d.TunnelPort = networkOrder(entry.TunnelPort)
 }
 
 // tunnelFlagsShift is bpf/types/dest.h: TUNNEL_FLAGS_SHIFT.
