@@ -14,9 +14,10 @@ union addr {
 	__u64 halves[2];
 };
 
+/* Whole halves: a CPU waits for two narrow writes before a wide read. */
 static __always_inline union addr from_ipv4(__be32 ip)
 {
-	union addr addr = { .words = { 0, 0, bpf_htonl(0xffff), ip } };
+	union addr addr = { .halves = { 0, (__u64)ip << 32 | bpf_htonl(0xffff) } };
 
 	return addr;
 }
@@ -29,7 +30,7 @@ static __always_inline union addr from_ipv6(const struct in6_addr *ip)
 	return addr;
 }
 
-/* Written as from_ipv6() reads it: a CPU waits for two narrow writes before a wide read. */
+/* Written as from_ipv6() reads it. */
 static __always_inline void to_ipv6(struct in6_addr *ip, const union addr *addr)
 {
 	__u64 *halves = (void *)ip;

@@ -5,6 +5,7 @@
 
 #include "claim.h"
 #include "control.h"
+#include "ether.h"
 #include "load.h"
 #include "maps.h"
 #include "packet.h"
@@ -403,8 +404,7 @@ static __always_inline int new_conn(const struct packet *pkt, const struct choic
 	/* kernel: ip_vs_conn_new() gives 3 s until the state machine ran */
 	fill(conn, &pkt->flow, choice->dest, choice->flags,
 	     now + settings.timeouts[0].states[STATE_SYN_RECV]);
-	__builtin_memcpy(conn->rest.hop.mac, pkt->eth->h_source, sizeof(conn->rest.hop.mac));
-	conn->rest.hop.ifindex = ifindex;
+	conn->rest.hop = client_hop_from(pkt->eth, ifindex);
 	conn->control = choice->control;
 	account_begin(choice->dest);
 	publish(conn, location, found);

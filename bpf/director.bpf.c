@@ -397,8 +397,7 @@ static __always_inline int address_frame(struct xdp_md *ctx, const struct hop *n
 
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
 		return 0;
-	__builtin_memcpy(eth->h_dest, next->dmac, sizeof(eth->h_dest));
-	__builtin_memcpy(eth->h_source, next->smac, sizeof(eth->h_source));
+	address_ether(eth, next);
 	return 1;
 }
 

@@ -5,6 +5,7 @@
 
 #include "conn.h"
 #include "csum.h"
+#include "ether.h"
 #include "icmp.h"
 #include "maps.h"
 #include "nat.h"
@@ -175,9 +176,7 @@ static __always_inline int set_client_hop(struct xdp_md *ctx, struct packet *pkt
 	out = find_interface(conn->rest.hop.ifindex);
 	if (!out->ifindex || (__u16)out->ifindex != conn->rest.hop.ifindex)
 		return 0;
-	__builtin_memcpy(pkt->next.dmac, conn->rest.hop.mac, sizeof(pkt->next.dmac));
-	__builtin_memcpy(pkt->next.smac, out->mac, sizeof(pkt->next.smac));
-	pkt->next.ifindex = out->ifindex;
+	pkt->next = client_hop_by(&conn->rest.hop, out);
 	return 1;
 }
 

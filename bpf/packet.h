@@ -15,6 +15,7 @@
 
 #include "addr.h"
 #include "chunk.h"
+#include "ether.h"
 #include "extension.h"
 #include "types.h"
 
@@ -211,30 +212,46 @@ static __always_inline enum verdict parse_ipv4(struct packet *pkt)
 	return VERDICT_COUNT;
 }
 
-/* Not inlined for its needs of the stack, which are over when it returns. */
-static __noinline enum verdict parse_ipv6(struct xdp_md *ctx, struct packet *pkt)
+/* fill_ipv6 fills pkt from a header whose payload is of a protocol and begins at l4. */
+static __always_inline enum verdict fill_ipv6(struct packet *pkt, __u8 protocol, void *l4)
 {
-	struct chain chain = { .place = sizeof(struct ethhdr) + sizeof(struct ipv6hdr) };
 	struct ipv6hdr *ip6 = pkt->ip6;
 
-	if ((void *)(ip6 + 1) > pkt->end)
-		return VERDICT_MALFORMED;
-	chain.protocol = ip6->nexthdr;
-	if (unlikely(is_extension(chain.protocol)) && !is_followed_to_end(ctx, &chain))
-		return VERDICT_MALFORMED;
 	pkt->length = sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
-	pkt->l4 = (void *)pkt->eth + (chain.place & PLACE_MASK);
-	if (ip6->version != 6 || pkt->length < chain.place - sizeof(struct ethhdr))
+	pkt->l4 = l4;
+	if (ip6->version != 6 || pkt->length < header_length(pkt))
 		return VERDICT_MALFORMED;
 	if (pkt->end - (void *)ip6 < pkt->length)
 		return VERDICT_MALFORMED;
 
 	pkt->ipv6 = 1;
-	pkt->fragmented = chain.fragmented;
-	pkt->flow.proto = chain.protocol;
+	pkt->flow.proto = protocol;
 	pkt->flow.src = from_ipv6(&ip6->saddr);
 	pkt->flow.dst = from_ipv6(&ip6->daddr);
 	return VERDICT_COUNT;
+}
+
+/* Not inlined for its needs of the stack, which are over when it returns. */
+static __noinline enum verdict parse_extended(struct xdp_md *ctx, struct packet *pkt)
+{
+	struct chain chain = { .place = sizeof(struct ethhdr) + sizeof(struct ipv6hdr) };
+
+	chain.protocol = pkt->ip6->nexthdr;
+	if (!is_followed_to_end(ctx, &chain))
+		return VERDICT_MALFORMED;
+	pkt->fragmented = chain.fragmented;
+	return fill_ipv6(pkt, chain.protocol, (void *)pkt->eth + (chain.place & PLACE_MASK));
+}
+
+static __always_inline enum verdict parse_ipv6(struct xdp_md *ctx, struct packet *pkt)
+{
+	struct ipv6hdr *ip6 = pkt->ip6;
+
+	if ((void *)(ip6 + 1) > pkt->end)
+		return VERDICT_MALFORMED;
+	if (unlikely(is_extension(ip6->nexthdr)))
+		return parse_extended(ctx, pkt);
+	return fill_ipv6(pkt, ip6->nexthdr, ip6 + 1);
 }
 
 /*
@@ -250,9 +267,9 @@ static __always_inline enum verdict parse(struct xdp_md *ctx, struct packet *pkt
 	pkt->ip = data + sizeof(*pkt->eth);
 	if ((void *)(pkt->ip + 1) > pkt->end)
 		return VERDICT_OTHER_PROTOCOL;
-	if (likely(pkt->eth->h_proto == bpf_htons(ETH_P_IP)))
+	if (likely(ether_type(pkt->eth) == bpf_htons(ETH_P_IP)))
 		return parse_ipv4(pkt);
-	if (pkt->eth->h_proto == bpf_htons(ETH_P_IPV6))
+	if (ether_type(pkt->eth) == bpf_htons(ETH_P_IPV6))
 		return parse_ipv6(ctx, pkt);
 	return VERDICT_OTHER_PROTOCOL;
 }

@@ -3,6 +3,7 @@
 #ifndef LVSX_SERVICE_H
 #define LVSX_SERVICE_H
 
+#include "ether.h"
 #include "maps.h"
 #include "mark.h"
 #include "packet.h"
@@ -44,8 +45,7 @@ static __always_inline const struct interface *find_interface(__u32 ifindex)
 static __always_inline int is_for_us(const struct interface *interface, __u32 ifindex,
 				     const struct ethhdr *eth)
 {
-	return interface->ifindex == ifindex &&
-	       !__builtin_memcmp(eth->h_dest, interface->mac, sizeof(interface->mac));
+	return interface->ifindex == ifindex && is_same_mac(eth->h_dest, interface->mac);
 }
 
 #define SERVICE_NONE 0xffffffff

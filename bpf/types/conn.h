@@ -64,7 +64,7 @@ enum conn_flags {
 struct client_hop {
 	__u8 mac[6];
 	__u16 ifindex; /* its low bits: they tell apart what settings' interfaces can hold */
-};
+} __attribute__((aligned(8)));
 
 /* What a persistence template has in place of a way to its client. */
 struct persistence {

@@ -22,7 +22,8 @@ struct hop {
 	__u8 dmac[6];
 	__u8 smac[6];
 	__u32 ifindex; /* 0: not resolved */
-};
+} __attribute__((aligned(8)));
+_Static_assert(sizeof(struct hop) == 16, "hop is two words");
 
 enum dest_flags {
 	DEST_AVAILABLE = 1, /* configured; clear while removed and remembered */

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
@@ -11,10 +12,10 @@ import (
 )
 
 func newBenchCommand() *cobra.Command {
-	var output string
+	var output, cases string
 	var quick bool
 	cmd := &cobra.Command{
-		Use:   "bench [--quick] [-o table|json]",
+		Use:   "bench [--quick] [--cases REGEXP] [-o table|json]",
 		Short: "Measure what the datapath costs a packet, beside floors in the same run",
 		Long: `Send packets through the datapath by BPF_PROG_TEST_RUN, on one CPU and in a
 network namespace of their own, and print nanoseconds a packet as ratios to a
@@ -29,6 +30,12 @@ one run compare: docs/performance.md says what they mean.`,
 			if quick {
 				config = bench.Quick
 			}
+			if cases != "" {
+				var err error
+				if config.Cases, err = regexp.Compile(cases); err != nil {
+					return fmt.Errorf("read names of cases: %w", err)
+				}
+			}
 			report, err := bench.Run(cmd.Context(), config)
 			if err != nil {
 				return err
@@ -40,6 +47,7 @@ one run compare: docs/performance.md says what they mean.`,
 		},
 	}
 	cmd.Flags().BoolVar(&quick, "quick", false, "fewer and shorter rounds")
+	cmd.Flags().StringVar(&cases, "cases", "", "only cases and floors whose names match `regexp`")
 	addOutputFlag(cmd, &output)
 	return cmd
 }

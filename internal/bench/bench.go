@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"regexp"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +23,10 @@ type Config struct {
 	Flows   int // of the random cases, a power of two
 	Rounds  int // in each of which every case has its turn
 	Packets int // of a case in a round
+
+	// Cases has those alone measured, of cases and floors, whose names it
+	// matches, and the MAC swap. Nil: all.
+	Cases *regexp.Regexp
 }
 
 // The sizes that figures are comparable at.
@@ -71,6 +77,9 @@ func run(ctx context.Context, config Config) (report Report, err error) {
 	if err := b.prepare(ctx); err != nil {
 		return report, err
 	}
+	if len(b.cases) == 0 {
+		return report, fmt.Errorf("measure cases %s: none has such a name", config.Cases)
+	}
 	for range config.Rounds {
 		if err := b.round(ctx); err != nil {
 			return report, err
@@ -87,6 +96,9 @@ type bench struct {
 	planes []*plane
 	floors []*trial
 	cases  []*trial
+
+	hot       *plane // with one connection of each service that has none to itself
+	hotClient netip.Addr
 }
 
 func (b *bench) close() error {

@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/lvsx/lvsx/internal/testenv"
 )
@@ -23,9 +25,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var names []string
 	for _, f := range slices.Concat(report.Floors, report.Cases) {
-		names = append(names, f.Name)
 		if !(f.NS > 0 && f.Ratio > 0 && f.Median >= f.NS) || math.IsInf(f.Ratio, 0) {
 			t.Errorf("%+v: not a figure", f)
 		}
@@ -34,17 +34,44 @@ func TestRun(t *testing.T) {
 		mac-swap pass array-lookup array-lookup-random-4k array-wait-random-4k hash-lookup
 		dr-established dr-random-4k ipip-established ipip-random-4k
 		nat-out-established nat-out-random-4k nat-in-established nat-in-random-4k dr-redirect-established
-		dr-v6-established ipip-v6-established nat-in-v6-established nat-out-v6-established
+		dr-v6-established ipip-v6-established nat-out-v6-established nat-in-v6-established
 		dr-new dr-new-half-full dr-new-full ipip-new ipip-new-half-full ipip-new-full
 		nat-in-new nat-in-new-half-full nat-in-new-full dr-wrr-new dr-wrr-new-half-full dr-wrr-new-full
 		not-ours`)
-	if diff := cmp.Diff(want, names); diff != "" {
+	if diff := cmp.Diff(want, namesOf(report)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	if report.MACSwapNS != report.Floors[0].NS || report.Floors[0].Ratio != 1 {
 		t.Errorf("MAC swap %v ns, among the floors %+v", report.MACSwapNS, report.Floors[0])
 	}
 	checkJSON(t, report)
+}
+
+func namesOf(r Report) (names []string) {
+	for _, f := range slices.Concat(r.Floors, r.Cases) {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+func TestRunCases(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
+	config := Config{Flows: 1 << 12, Rounds: 1, Packets: 100}
+	for cases, want := range map[string]string{
+		"^nat-out-v6|pass":    "mac-swap pass nat-out-v6-established",
+		"not-ours":            "mac-swap not-ours",
+		"dr-new$|dr-random":   "mac-swap dr-random-4k dr-new",
+		"^mac-swap$|^no-such": "",
+	} {
+		config.Cases = regexp.MustCompile(cases)
+		report, err := Run(t.Context(), config)
+		if (err != nil) != (want == "") {
+			t.Errorf("%s: %v", cases, err)
+		}
+		if diff := cmp.Diff(strings.Fields(want), namesOf(report), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", cases, diff)
+		}
+	}
 }
 
 func checkJSON(t *testing.T, report Report) {

@@ -6,10 +6,9 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/cilium/ebpf"
-
-	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
 // macSwap is the floor that ratios are to.
@@ -23,23 +22,26 @@ func (b *bench) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.addTwoArmed(ctx); err != nil {
-		return err
-	}
-	if err := b.addIPv6(ctx); err != nil {
-		return err
+	for _, s := range []service{twoArmed, direct6, tunnel6, nat6} {
+		if err := b.addHot(ctx, s); err != nil {
+			return err
+		}
 	}
 	if err := b.addNew(ctx); err != nil {
 		return err
 	}
-	b.addForeign()
-	return nil
+	return b.addForeign()
+}
+
+// wants tells whether one of the cases is to be measured.
+func (b *bench) wants(cases ...string) bool {
+	return b.config.Cases == nil || slices.ContainsFunc(cases, b.config.Cases.MatchString)
 }
 
 // openPlane makes a table with room to spare: at the fill that it is built for
 // some connections find none, and packets of those would cost something else.
-func (b *bench) openPlane() (*plane, error) {
-	p, err := openPlane(b.config.Flows * 5 / 4)
+func (b *bench) openPlane(flows int) (*plane, error) {
+	p, err := openPlane(max(flows*5/4, 1<<12))
 	if err == nil {
 		b.planes = append(b.planes, p)
 	}
@@ -63,6 +65,9 @@ func (b *bench) addFloors() {
 		{"array-wait-" + b.size(), o.FloorWait, random},
 		{"hash-lookup", o.FloorHash, hot},
 	} {
+		if floor.name != macSwap && !b.wants(floor.name) {
+			continue
+		}
 		b.floors = append(b.floors, &trial{
 			name: floor.name, program: floor.program, stream: &floor.stream, packets: b.config.Packets,
 		})
@@ -84,110 +89,114 @@ func (b *bench) size() string {
 // addEstablished adds one hot and many random connections of a service, that
 // has a table to itself.
 func (b *bench) addEstablished(ctx context.Context, s service) error {
-	p, err := b.openPlane()
+	if !b.wants(b.casesOf(s, "-"+b.size())...) {
+		return b.addHot(ctx, s)
+	}
+	p, err := b.openPlane(b.config.Flows)
 	if err != nil {
 		return err
 	}
-	if err := p.establish(ctx, b.driver, s, b.config.Flows); err != nil {
-		return err
+	return b.addConnections(ctx, p, s, establishedClients, b.config.Flows)
+}
+
+// addHot adds one connection of a service, in a table with those of others.
+// Its client is its own: connections of one client's port are found one after
+// the other.
+func (b *bench) addHot(ctx context.Context, s service) error {
+	if !b.wants(b.casesOf(s, "-established")...) {
+		return nil
 	}
-	name, from := s.name, netip.Addr{}
-	if s == nat {
-		if err := p.reply(b.driver, s, b.config.Flows); err != nil {
+	if b.hot == nil {
+		var err error
+		if b.hot, err = b.openPlane(1); err != nil {
 			return err
 		}
-		b.addFlows(p, "nat-out", s, s.rip, "masq-out")
-		name = "nat-in"
+		b.hotClient = hotClients
 	}
-	b.addFlows(p, name, s, from, s.verdict)
+	b.hotClient = b.hotClient.Next()
+	return b.addConnections(ctx, b.hot, s, b.hotClient, 1)
+}
+
+// addConnections enters connections of a service, and adds packets of one and,
+// if there are more, of all in random order.
+func (b *bench) addConnections(ctx context.Context, p *plane, s service, clients netip.Addr, flows int) error {
+	if err := p.establish(ctx, b.driver, s, clients, flows); err != nil {
+		return err
+	}
+	in, out := s.directions()
+	if out != "" {
+		if err := p.reply(b.driver, s, clients, flows); err != nil {
+			return err
+		}
+		replies := &stream{flags: ack, vip: s.vip, servers: s.rip, clients: clients, flows: flows}
+		b.addFlows(p, out, replies, "masq-out")
+	}
+	b.addFlows(p, in, &stream{flags: ack, vip: s.vip, clients: clients, flows: flows}, s.verdict)
 	return nil
 }
 
-// addTwoArmed adds what leaves by another interface than it came in by. Its
-// connection has a table to itself: in a crowded one it might find no room.
-func (b *bench) addTwoArmed(ctx context.Context) error {
-	p, err := b.openPlane()
-	if err != nil {
-		return err
+// casesOf names cases of a service, of both directions if it has two.
+func (b *bench) casesOf(s service, suffix string) []string {
+	in, out := s.directions()
+	if out == "" {
+		return []string{in + suffix}
 	}
-	if err := p.establish(ctx, b.driver, twoArmed, 1); err != nil {
-		return err
-	}
-	hot := &stream{flags: ack, vip: twoArmed.vip, clients: establishedClients, flows: 1}
-	b.add(p, twoArmed.name+"-established", hot, twoArmed.verdict)
-	return nil
+	return []string{in + suffix, out + suffix}
 }
 
-// addIPv6 adds one hot connection of each method, in a table for all of them.
-func (b *bench) addIPv6(ctx context.Context) error {
-	p, err := b.openPlane()
-	if err != nil {
-		return err
+func (b *bench) addFlows(p *plane, direction string, packets *stream, verdict string) {
+	hot, random := *packets, *packets
+	hot.flows, random.random = 1, true
+	b.add(p, direction+"-established", &hot, verdict)
+	if random.flows > 1 {
+		b.add(p, direction+"-"+b.size(), &random, verdict)
 	}
-	for _, s := range []service{direct6, tunnel6, nat6} {
-		if err := p.establish(ctx, b.driver, s, 1); err != nil {
-			return err
-		}
-		requests := &stream{flags: ack, vip: s.vip, clients: establishedClients, flows: 1}
-		if s.forwarding != ipvs.Masq {
-			b.add(p, s.name+"-established", requests, s.verdict)
-			continue
-		}
-		if err := p.reply(b.driver, s, 1); err != nil {
-			return err
-		}
-		replies := *requests
-		replies.servers = s.rip
-		b.add(p, "nat-in-v6-established", requests, s.verdict)
-		b.add(p, "nat-out-v6-established", &replies, "masq-out")
-	}
-	return nil
 }
 
-func (b *bench) addFlows(p *plane, name string, s service, from netip.Addr, verdict string) {
-	hot := stream{flags: ack, vip: s.vip, servers: from, clients: establishedClients, flows: 1}
-	random := hot
-	random.flows, random.random = b.config.Flows, true
-	b.add(p, name+"-established", &hot, verdict)
-	b.add(p, name+"-"+b.size(), &random, verdict)
-}
-
+// add adds a case, if it is wanted.
 func (b *bench) add(p *plane, name string, packets *stream, verdict string) *trial {
 	t := &trial{
 		name: name, program: p.Program(), stream: packets, packets: b.config.Packets,
 		plane: p, verdict: verdict,
 	}
-	b.cases = append(b.cases, t)
+	if b.wants(name) {
+		b.cases = append(b.cases, t)
+	}
 	return t
 }
 
-// addNew adds connections that are new, into a table that is empty, half full
-// and full of half-open connections.
+// fills are what a table holds when new connections come: nothing, half of what
+// it has room for, or half-open connections wherever there is room.
+var fills = []string{"", "-half-full", "-full"}
+
+// addNew adds connections that are new.
 func (b *bench) addNew(ctx context.Context) error {
-	p, err := b.openPlane()
+	var all []string
+	for _, s := range newServices {
+		for _, fill := range fills {
+			all = append(all, s.newName()+fill)
+		}
+	}
+	if !b.wants(all...) {
+		return nil
+	}
+	p, err := b.openPlane(b.config.Flows)
 	if err != nil {
 		return err
 	}
-	empty := p.memory.save()
-	if err := p.establish(ctx, b.driver, direct, b.config.Flows/2); err != nil {
+	images := map[string]image{fills[0]: p.memory.save()}
+	if err := p.establish(ctx, b.driver, direct, establishedClients, b.config.Flows/2); err != nil {
 		return err
 	}
-	half := p.memory.save()
+	images[fills[1]] = p.memory.save()
 	if err := p.flood(b.driver, direct, 3*b.config.Flows); err != nil {
 		return err
 	}
-	full := p.memory.save()
-	for _, s := range []service{direct, tunnel, nat, weighted} {
-		name := s.name
-		if s == nat {
-			name = "nat-in"
-		}
-		for _, table := range []struct {
-			suffix string
-			before image
-		}{{"", empty}, {"-half-full", half}, {"-full", full}} {
-			t := b.add(p, name+"-new"+table.suffix, s.newFlows(newClients), s.verdict)
-			t.before = table.before
+	images[fills[2]] = p.memory.save()
+	for _, s := range newServices {
+		for _, fill := range fills {
+			t := b.add(p, s.newName()+fill, s.newFlows(newClients), s.verdict)
+			t.before = images[fill]
 			t.packets = b.config.Flows / 64 // so few that the table stays what it is called
 		}
 	}
@@ -195,7 +204,17 @@ func (b *bench) addNew(ctx context.Context) error {
 }
 
 // addForeign adds packets for an address without a service.
-func (b *bench) addForeign() {
+func (b *bench) addForeign() error {
+	const name = "not-ours"
+	if !b.wants(name) {
+		return nil
+	}
+	if len(b.planes) == 0 {
+		if _, err := b.openPlane(1); err != nil {
+			return err
+		}
+	}
 	foreign := &stream{flags: ack, vip: address(198, 18, 0, 1), clients: establishedClients, flows: 1}
-	b.add(b.planes[0], "not-ours", foreign, "not-ours")
+	b.add(b.planes[0], name, foreign, name)
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/lvsx/lvsx/internal/dataplane"
 	"github.com/lvsx/lvsx/internal/host"
@@ -47,7 +48,24 @@ var (
 	nat6     = nat.inIPv6()
 
 	services = []service{direct, tunnel, nat, weighted, twoArmed, direct6, tunnel6, nat6}
+
+	// newServices are those whose new connections are measured.
+	newServices = []service{direct, tunnel, nat, weighted}
 )
+
+// directions names a service's packets: requests, and replies where the director sees those.
+func (s service) directions() (in, out string) {
+	if s.forwarding != ipvs.Masq {
+		return s.name, ""
+	}
+	family := strings.TrimPrefix(s.name, "nat")
+	return "nat-in" + family, "nat-out" + family
+}
+
+func (s service) newName() string {
+	in, _ := s.directions()
+	return in + "-new"
+}
 
 // inIPv6 is the same service with the addresses' bits behind an IPv6 prefix.
 func (s service) inIPv6() service {
@@ -164,14 +182,14 @@ func (s service) changes() []ipvs.Change {
 }
 
 // establish enters connections: a SYN and an ACK from flows 0 to flows-1.
-func (p *plane) establish(ctx context.Context, d *driver, s service, flows int) error {
+func (p *plane) establish(ctx context.Context, d *driver, s service, clients netip.Addr, flows int) error {
 	const few = 1 << 14 // half-open at a time: such give way to others when it gets crowded
 	for first := 0; first < flows; first += few {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		for _, flags := range []tcpFlags{syn, ack} {
-			packets := stream{flags: flags, vip: s.vip, clients: establishedClients, flows: 1 << 30, last: uint32(first - 1)}
+			packets := stream{flags: flags, vip: s.vip, clients: clients, flows: 1 << 30, last: uint32(first - 1)}
 			if _, err := d.send(p.Program(), &packets, 0, min(few, flows-first)); err != nil {
 				return fmt.Errorf("establish connections of %s: %w", s.name, err)
 			}
@@ -182,8 +200,8 @@ func (p *plane) establish(ctx context.Context, d *driver, s service, flows int) 
 
 // reply sends a packet from the real server of each flow: the first looks up
 // the way to the client.
-func (p *plane) reply(d *driver, s service, flows int) error {
-	packets := stream{flags: ack, vip: s.vip, servers: s.rip, clients: establishedClients, flows: flows, last: uint32(flows - 1)}
+func (p *plane) reply(d *driver, s service, clients netip.Addr, flows int) error {
+	packets := stream{flags: ack, vip: s.vip, servers: s.rip, clients: clients, flows: flows, last: uint32(flows - 1)}
 	if _, err := d.send(p.Program(), &packets, 0, flows); err != nil {
 		return fmt.Errorf("reply to connections of %s: %w", s.name, err)
 	}
@@ -203,10 +221,11 @@ func (s service) newFlows(clients netip.Addr) *stream {
 	return &stream{flags: syn, vip: s.vip, clients: clients, flows: 1 << 30}
 }
 
-// Clients by what they do: their addresses are far enough apart that no flow
+// Clients by what they do: those of many are far enough apart that no flow
 // is met twice (2^30 flows have 2^18 addresses).
 var (
 	establishedClients = address(100, 64, 0, 0)
+	hotClients         = address(100, 72, 0, 0)
 	newClients         = address(100, 80, 0, 0)
 	floodClients       = address(100, 96, 0, 0)
 )
