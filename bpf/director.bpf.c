@@ -19,6 +19,7 @@
 #include "fragment.h"
 #include "related.h"
 #include "reset.h"
+#include "stray.h"
 #include "handover.h"
 #include "split.h"
 
@@ -371,6 +372,8 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 		place = place_of_flow(&pkt->flow, REPLY);
 		if (find_conn(&place, &pkt->flow, REPLY, pkt->moment.now, &found))
 			return reply(ctx, pkt, &found, from);
+		if (unlikely(settings.switches.nat_icmp_send) && is_stray(pkt, in))
+			return VERDICT_STRAY;
 		if (!in)
 			return VERDICT_NOT_OURS;
 	}

@@ -26,7 +26,7 @@ struct complaint {
 
 static __always_inline int is_answered(enum verdict verdict)
 {
-	return verdict >= VERDICT_NO_DESTINATION && verdict <= VERDICT_TOO_BIG;
+	return verdict >= VERDICT_NO_DESTINATION && verdict <= VERDICT_STRAY;
 }
 
 /* What stands before the quoted packet. */
@@ -111,7 +111,7 @@ __noinline int write_complaint(struct xdp_md *ctx, const struct complaint *compl
 static __always_inline void word(struct complaint *complaint, enum verdict verdict, __u16 mtu)
 {
 	complaint->type = complaint->ipv6 ? ICMPV6_DEST_UNREACH : ICMP_DEST_UNREACH;
-	if (verdict == VERDICT_NO_DESTINATION) {
+	if (verdict == VERDICT_NO_DESTINATION || verdict == VERDICT_STRAY) {
 		complaint->code = complaint->ipv6 ? ICMPV6_PORT_UNREACH : ICMP_PORT_UNREACH;
 	} else if (verdict == VERDICT_NO_ROUTE) {
 		complaint->code = complaint->ipv6 ? ICMPV6_ADDR_UNREACH : ICMP_HOST_UNREACH;

@@ -95,6 +95,18 @@ struct {
 	__type(value, struct dest);
 } dests SEC(".maps");
 
+/*
+ * NAT's real servers by address, port and protocol, 0 for those of a firewall
+ * mark; kept while nat_icmp_send is on.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct service_key);
+	__type(value, __u32); /* number of one such destination */
+} real_servers SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 131072);

@@ -30,6 +30,7 @@ enum verdict {
 	VERDICT_NO_ROUTE,	/* host unreachable */
 	VERDICT_TTL_EXCEEDED,	/* time exceeded */
 	VERDICT_TOO_BIG,	/* fragmentation needed */
+	VERDICT_STRAY,		/* port unreachable, to a NAT real server: of no connection */
 	VERDICT_RESET,		/* RST, or port unreachable: the connection is ended */
 	/* dropped */
 	VERDICT_DESTINATION_GONE,  /* removed while its connection lives */

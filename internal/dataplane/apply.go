@@ -220,6 +220,7 @@ func (d *Dataplane) addDestination(s *service, config ipvs.Destination) {
 	d.configure(dest, config)
 	d.addWeight(dest.index, config.Weight)
 	entry.Flags |= directorDestFlagsDEST_AVAILABLE
+	d.listRealServer(dest)
 	s.dests = append([]*destination{dest}, s.dests...)
 	d.relist(s, sched.InsertRR)
 }
@@ -227,6 +228,7 @@ func (d *Dataplane) addDestination(s *service, config ipvs.Destination) {
 func (d *Dataplane) editDestination(s *service, config ipvs.Destination) {
 	dest := s.dests[s.find(config.RIP)]
 	d.configure(dest, config)
+	d.listRealServer(dest)
 	d.editWeight(dest.index, config.Weight)
 	d.relist(s, func(c sched.Cursor) sched.Cursor { return c })
 }

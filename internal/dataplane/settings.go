@@ -48,6 +48,11 @@ func (d *Dataplane) Set(name, text string) error {
 		return err
 	}
 	d.defend()
+	if s.Name == natICMPSend {
+		if err := d.listRealServers(); err != nil {
+			return err
+		}
+	}
 	d.writeSwitches()
 	return nil
 }
@@ -109,6 +114,7 @@ func (d *Dataplane) writeSwitches() {
 		"expire_quiescent_template": &to.ExpireQuiescentTemplate,
 		"pmtu_disc":                 &to.PmtuDisc,
 		"sloppy_sctp":               &to.SloppySctp,
+		natICMPSend:                 &to.NatIcmpSend,
 		"sloppy_tcp":                &to.SloppyTcp,
 		"drop_entry":                &to.DropEntry,
 	} {

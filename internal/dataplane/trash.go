@@ -26,6 +26,7 @@ const trashIdle = 120 * time.Second
 // packets find it unavailable.
 func (d *Dataplane) discard(dest *destination, counted ipvs.Stats) {
 	d.dests.at[dest.index].Flags &^= directorDestFlagsDEST_AVAILABLE
+	d.listRealServer(dest)
 	d.orphans = d.orphans || d.isOn("expire_nodest_conn") || d.removal(dest) != directorRemovalREMOVAL_SILENT
 	d.carry(dest.service, counted, +1)
 	dest.idle, dest.counted = time.Time{}, nil

@@ -27,6 +27,7 @@ var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_NO_ROUTE:          "no-route",
 	directorVerdictVERDICT_TTL_EXCEEDED:      "ttl-exceeded",
 	directorVerdictVERDICT_TOO_BIG:           "too-big",
+	directorVerdictVERDICT_STRAY:             "stray",
 	directorVerdictVERDICT_RESET:             "reset",
 	directorVerdictVERDICT_DESTINATION_GONE:  "destination-gone",
 	directorVerdictVERDICT_TABLE_FULL:        "table-full",

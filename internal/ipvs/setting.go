@@ -46,7 +46,7 @@ var settings = []Setting{
 	fixed("ignore_tunneled", "0", "what comes out of a tunnel is not balanced", "it never is: the director looks at Ethernet interfaces alone"),
 	ranged("lblc_expiration", 86400, -maxSeconds, maxSeconds, "after so many seconds lblc forgets an address"),
 	ranged("lblcr_expiration", 86400, -maxSeconds, maxSeconds, "after so many seconds lblcr forgets an address"),
-	fixed("nat_icmp_send", "0", "a NAT real server hears that a connection is not known", "not built yet"),
+	number("nat_icmp_send", 0, "a NAT real server hears that a connection is not known"),
 	number("pmtu_disc", 1, "what is too large for a tunnel and must not be fragmented is refused; 0: it is fragmented all the same"),
 	number("run_estimation", 1, "rates are estimated"),
 	fixed("schedule_icmp", "0", "ICMP errors begin connections", "not built yet"),
