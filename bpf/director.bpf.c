@@ -437,16 +437,28 @@ static __always_inline int send_packet(struct xdp_md *ctx, struct packet *pkt)
 	return pkt->sending == SENDING_XDP ? transmit(ctx, &pkt->next) : hand_over(ctx, pkt);
 }
 
+/* answer sends the packet's sender what the verdict stands for, and says whether it could. */
+static __always_inline enum verdict answer(struct xdp_md *ctx, struct packet *pkt,
+					   enum verdict verdict)
+{
+	int is_reset = verdict == VERDICT_RESET;
+
+	if (!(is_reset && pkt->flow.proto == IPPROTO_TCP) && verdict != VERDICT_TOO_BIG &&
+	    !may_complain(pkt->moment.now))
+		return VERDICT_UNANSWERED;
+	if (is_reset ? !send_back(ctx, pkt) : !refuse(ctx, pkt, verdict))
+		return VERDICT_NO_ROOM;
+	return verdict;
+}
+
 /* run does what the verdict says, and counts it. */
 static __always_inline int run(struct xdp_md *ctx, struct packet *pkt)
 {
 	enum verdict verdict = direct(ctx, pkt);
 	int action = XDP_DROP;
 
-	if (is_answered(verdict) && !refuse(ctx, pkt, verdict))
-		verdict = VERDICT_NO_ROOM;
-	else if (unlikely(verdict == VERDICT_RESET) && !send_back(ctx, pkt))
-		verdict = VERDICT_NO_ROOM;
+	if (unlikely(is_answered(verdict)))
+		verdict = answer(ctx, pkt, verdict);
 	if (verdict < VERDICT_MASQ_IN) {
 		action = XDP_PASS;
 	} else if (verdict < VERDICT_DESTINATION_GONE && pkt->next.ifindex) {

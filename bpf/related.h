@@ -334,6 +334,8 @@ static __noinline enum verdict relate_tunnel(struct xdp_md *ctx, struct packet *
 		if (!(inner->frag_off & bpf_htons(IP_DF)))
 			return VERDICT_NEEDS_FRAGMENTING;
 	}
+	if (!complaint.mtu && !may_complain(pkt->moment.now))
+		return VERDICT_UNANSWERED;
 	count_error_out(found.dest, pkt->length);
 	if (!set_client_hop(ctx, pkt, found.conn))
 		return VERDICT_NO_PORT;

@@ -58,6 +58,12 @@ enum wildcards {
 	WILDCARD_PORT_ZERO = 2, /* of all ports that have none */
 };
 
+/* How many ICMP errors may be sent now. */
+struct icmp_credit {
+	__u32 filled; /* at which tick */
+	__s32 left;   /* CPUs that ask at once may push it below 0 */
+};
+
 /* What the director sets while packets flow. */
 struct director_settings {
 	/*
@@ -73,6 +79,9 @@ struct director_settings {
 	__u32 lblcr_expiration;	 /* of a destination in a set, in ticks */
 	__u32 postponement;	 /* of a template's end while it controls connections, in ticks */
 	__u32 mark_rules;	 /* how many there are */
+	__u32 second;		 /* in ticks */
+	__u32 icmp_rate;	 /* ICMP errors that may be sent in a second; 0: any number */
+	__u32 icmp_burst;	 /* at once */
 	__u32 fragment_life;	 /* how long a first fragment is remembered, in ticks */
 	__u16 epoch;		 /* bumped by any route or neighbour change, never 0 */
 	__u16 unprivileged_port; /* the first, in the machine's order */

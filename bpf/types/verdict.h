@@ -45,6 +45,7 @@ enum verdict {
 	VERDICT_NO_ROOM,      /* the driver left no headroom for a header */
 	VERDICT_DEFENCE,      /* drop_packet: not every new connection is taken */
 	VERDICT_BAD_FRAGMENT, /* tiny, or over what came before: only an attacker makes such */
+	VERDICT_UNANSWERED,   /* an ICMP error was due, but too many were sent */
 	VERDICT_COUNT,
 };
 

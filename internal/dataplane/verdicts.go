@@ -40,6 +40,7 @@ var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_MERGED:            "merged",
 	directorVerdictVERDICT_NO_ROOM:           "no-room",
 	directorVerdictVERDICT_DEFENCE:           "defence",
+	directorVerdictVERDICT_UNANSWERED:        "unanswered",
 	directorVerdictVERDICT_BAD_FRAGMENT:      "bad-fragment",
 }
 

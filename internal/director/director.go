@@ -221,6 +221,7 @@ func (d *Director) housekeep() {
 	if first, err := host.Sysctl("net/ipv4/ip_unprivileged_port_start").Read(); err == nil {
 		d.plane.SetUnprivilegedPort(uint16(first))
 	}
+	d.plane.SetICMPLimit(host.ICMPLimit())
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ways.keepAlive(time.Now())
