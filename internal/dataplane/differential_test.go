@@ -79,6 +79,8 @@ func (p *pair) fuzz(f *fuzzer, packets int) string {
 		switch i % 1000 {
 		case 0:
 			p.passBoth(p.clock.ticks(time.Second))
+			p.play(draw(maker{f.Rand, false}, "icmp-limit 0 0", "icmp-limit 0 0", "icmp-limit 0 0", "icmp-limit 50 20"))
+			p.play(draw(maker{f.Rand, false}, "set nat_icmp_send 0", "set nat_icmp_send 1"))
 		case 300: // connections lose their server and find it again
 			p.command("ipvsadm -d -t 10.0.0.84:80 -r 192.168.1.17:80")
 			p.command("ipvsadm -d -u [2001:db8::84]:80 -r [2001:db8:1::17]:80")

@@ -175,10 +175,14 @@ type directorDirectorSettings struct {
 	LblcrExpiration  uint32
 	Postponement     uint32
 	MarkRules        uint32
+	Second           uint32
+	IcmpRate         uint32
+	IcmpBurst        uint32
 	FragmentLife     uint32
 	Epoch            uint16
 	UnprivilegedPort uint16
 	Wildcards        uint32
+	_                [4]byte
 }
 
 type directorEngine uint8
@@ -247,6 +251,12 @@ type directorHop struct {
 	Dmac    [6]uint8
 	Smac    [6]uint8
 	Ifindex uint32
+}
+
+type directorIcmpCredit struct {
+	_      structs.HostLayout
+	Filled uint32
+	Left   int32
 }
 
 type directorInterface struct {
@@ -523,20 +533,22 @@ const (
 	directorVerdictVERDICT_NO_ROUTE          directorVerdict = 17
 	directorVerdictVERDICT_TTL_EXCEEDED      directorVerdict = 18
 	directorVerdictVERDICT_TOO_BIG           directorVerdict = 19
-	directorVerdictVERDICT_RESET             directorVerdict = 20
-	directorVerdictVERDICT_DESTINATION_GONE  directorVerdict = 21
-	directorVerdictVERDICT_TABLE_FULL        directorVerdict = 22
-	directorVerdictVERDICT_NO_CALL_ID        directorVerdict = 23
-	directorVerdictVERDICT_NO_NEIGHBOUR      directorVerdict = 24
-	directorVerdictVERDICT_NO_PORT           directorVerdict = 25
-	directorVerdictVERDICT_BAD_CHECKSUM      directorVerdict = 26
-	directorVerdictVERDICT_ERROR_EXPIRED     directorVerdict = 27
-	directorVerdictVERDICT_NEEDS_FRAGMENTING directorVerdict = 28
-	directorVerdictVERDICT_MERGED            directorVerdict = 29
-	directorVerdictVERDICT_NO_ROOM           directorVerdict = 30
-	directorVerdictVERDICT_DEFENCE           directorVerdict = 31
-	directorVerdictVERDICT_BAD_FRAGMENT      directorVerdict = 32
-	directorVerdictVERDICT_COUNT             directorVerdict = 33
+	directorVerdictVERDICT_STRAY             directorVerdict = 20
+	directorVerdictVERDICT_RESET             directorVerdict = 21
+	directorVerdictVERDICT_DESTINATION_GONE  directorVerdict = 22
+	directorVerdictVERDICT_TABLE_FULL        directorVerdict = 23
+	directorVerdictVERDICT_NO_CALL_ID        directorVerdict = 24
+	directorVerdictVERDICT_NO_NEIGHBOUR      directorVerdict = 25
+	directorVerdictVERDICT_NO_PORT           directorVerdict = 26
+	directorVerdictVERDICT_BAD_CHECKSUM      directorVerdict = 27
+	directorVerdictVERDICT_ERROR_EXPIRED     directorVerdict = 28
+	directorVerdictVERDICT_NEEDS_FRAGMENTING directorVerdict = 29
+	directorVerdictVERDICT_MERGED            directorVerdict = 30
+	directorVerdictVERDICT_NO_ROOM           directorVerdict = 31
+	directorVerdictVERDICT_DEFENCE           directorVerdict = 32
+	directorVerdictVERDICT_BAD_FRAGMENT      directorVerdict = 33
+	directorVerdictVERDICT_UNANSWERED        directorVerdict = 34
+	directorVerdictVERDICT_COUNT             directorVerdict = 35
 )
 
 type directorWildcards uint32
@@ -561,11 +573,13 @@ const (
 	directorMapDests          = "dests"
 	directorMapFragments      = "fragments"
 	directorMapGroups         = "groups"
+	directorMapIcmpCredits    = "icmp_credits"
 	directorMapLists          = "lists"
 	directorMapMarkLists      = "mark_lists"
 	directorMapMarkRules      = "mark_rules"
 	directorMapMarkSteps      = "mark_steps"
 	directorMapPorts          = "ports"
+	directorMapRealServers    = "real_servers"
 	directorMapScratches      = "scratches"
 	directorMapServiceCarries = "service_carries"
 	directorMapServiceIndex   = "service_index"
@@ -654,11 +668,13 @@ type directorMapSpecs struct {
 	Dests          *ebpf.MapSpec `ebpf:"dests"`
 	Fragments      *ebpf.MapSpec `ebpf:"fragments"`
 	Groups         *ebpf.MapSpec `ebpf:"groups"`
+	IcmpCredits    *ebpf.MapSpec `ebpf:"icmp_credits"`
 	Lists          *ebpf.MapSpec `ebpf:"lists"`
 	MarkLists      *ebpf.MapSpec `ebpf:"mark_lists"`
 	MarkRules      *ebpf.MapSpec `ebpf:"mark_rules"`
 	MarkSteps      *ebpf.MapSpec `ebpf:"mark_steps"`
 	Ports          *ebpf.MapSpec `ebpf:"ports"`
+	RealServers    *ebpf.MapSpec `ebpf:"real_servers"`
 	Scratches      *ebpf.MapSpec `ebpf:"scratches"`
 	ServiceCarries *ebpf.MapSpec `ebpf:"service_carries"`
 	ServiceIndex   *ebpf.MapSpec `ebpf:"service_index"`
@@ -717,11 +733,13 @@ type directorMaps struct {
 	Dests          *ebpf.Map `ebpf:"dests"`
 	Fragments      *ebpf.Map `ebpf:"fragments"`
 	Groups         *ebpf.Map `ebpf:"groups"`
+	IcmpCredits    *ebpf.Map `ebpf:"icmp_credits"`
 	Lists          *ebpf.Map `ebpf:"lists"`
 	MarkLists      *ebpf.Map `ebpf:"mark_lists"`
 	MarkRules      *ebpf.Map `ebpf:"mark_rules"`
 	MarkSteps      *ebpf.Map `ebpf:"mark_steps"`
 	Ports          *ebpf.Map `ebpf:"ports"`
+	RealServers    *ebpf.Map `ebpf:"real_servers"`
 	Scratches      *ebpf.Map `ebpf:"scratches"`
 	ServiceCarries *ebpf.Map `ebpf:"service_carries"`
 	ServiceIndex   *ebpf.Map `ebpf:"service_index"`
@@ -749,11 +767,13 @@ func (m *directorMaps) Close() error {
 		m.Dests,
 		m.Fragments,
 		m.Groups,
+		m.IcmpCredits,
 		m.Lists,
 		m.MarkLists,
 		m.MarkRules,
 		m.MarkSteps,
 		m.Ports,
+		m.RealServers,
 		m.Scratches,
 		m.ServiceCarries,
 		m.ServiceIndex,

@@ -28,6 +28,7 @@ import (
 //	wait 10s
 //	dice 12345                              what the next throw shows
 //	set sloppy_tcp 1                        a setting
+//	icmp-limit 100 5                        ICMP errors that are sent in a second, and at once
 //	compare                                 listings and counters of both
 //
 // The last words of a packet may be "ttl N", "length N" of the payload, and
@@ -52,6 +53,8 @@ func (p *pair) play(line string) string {
 		return errorText(err)
 	case "set":
 		return p.set(words[1], words[2])
+	case "icmp-limit":
+		return p.limitBoth(words[1:])
 	case "compare":
 		return p.compare()
 	}
@@ -94,6 +97,8 @@ func (p *pair) set(name, value string) string {
 		settings.SloppySCTP = n != 0
 	case "expire_quiescent_template":
 		settings.ExpireQuiescentTemplate = n != 0
+	case "nat_icmp_send":
+		settings.NATICMPSend = n != 0
 	case "secure_tcp":
 		settings.SecureTCP = n == 3
 	default:
@@ -102,8 +107,19 @@ func (p *pair) set(name, value string) string {
 	return errorText(p.Set(name, value))
 }
 
+// limitBoth says how many ICMP errors both may send.
+func (p *pair) limitBoth(words []string) string {
+	var rate, burst uint32
+	if _, err := fmt.Sscan(strings.Join(words, " "), &rate, &burst); err != nil {
+		return err.Error()
+	}
+	p.model.Settings.ICMPRate, p.model.Settings.ICMPBurst = rate, burst
+	p.SetICMPLimit(rate, burst)
+	return ""
+}
+
 // defaultSettings are what every story begins with.
-var defaultSettings = []string{"set conn_reuse_mode 1", "set sloppy_tcp 0", "set sloppy_sctp 0", "set expire_quiescent_template 0", "set secure_tcp 0"}
+var defaultSettings = []string{"set conn_reuse_mode 1", "set sloppy_tcp 0", "set sloppy_sctp 0", "set nat_icmp_send 0", "icmp-limit 0 0", "set expire_quiescent_template 0", "set secure_tcp 0"}
 
 // runIPVSADM returns what a command line prints with a director.
 func (p *pair) runIPVSADM(director ipvsadm.Director, line string) string {

@@ -339,11 +339,15 @@ func (s *story) destinationOptions() string {
 }
 
 func (s *story) rareCommand() string {
-	switch s.IntN(13) {
+	switch s.IntN(15) {
 	case 3:
 		return fmt.Sprintf("set conn_reuse_mode %d", s.IntN(4))
 	case 4:
 		return fmt.Sprintf("set sloppy_tcp %d", s.IntN(2))
+	case 8:
+		return fmt.Sprintf("set nat_icmp_send %d", s.IntN(2))
+	case 9:
+		return fmt.Sprintf("icmp-limit %d %d", pick(s, 0, 1, 10, 100), s.IntN(8))
 	case 7:
 		return fmt.Sprintf("set sloppy_sctp %d", s.IntN(2))
 	case 5:

@@ -48,6 +48,8 @@ type Director struct {
 	templates []*template
 	firsts    map[fragmentKey]*first
 	timeouts  [states]time.Duration
+	credit    uint64 // ICMP errors that may be sent
+	creditAt  uint64 // when they became more
 	packet    packet // the one being looked at
 	out       []byte // the frame that leaves
 }

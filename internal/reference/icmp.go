@@ -2,7 +2,11 @@
 
 package reference
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+)
 
 // complaint is an ICMP error: type and code of IPv4 (RFC 792) and of IPv6
 // (RFC 4443).
@@ -18,12 +22,37 @@ var (
 // answer sends an ICMP error to who sent the packet, from where it was sent to
 // (icmp_send, icmpv6_send).
 func (d *Director) answer(p *packet, v Verdict, c complaint, mtu int) Outcome {
+	if !d.mayComplain() {
+		return Outcome{Verdict: Unanswered}
+	}
 	d.complain(p.ip, p.from(), c, mtu)
 	return Outcome{Verdict: v, Frame: d.out, NewHeader: true}
 }
 
-// complain makes the frame of an error about a packet.
+// mayComplain takes one error from those that may be sent in a second
+// (icmp_global_allow). Path MTU discovery asks nobody.
+func (d *Director) mayComplain() bool {
+	rate, second := uint64(d.Settings.ICMPRate), uint64(d.Ticks(time.Second))
+	if rate == 0 {
+		return true
+	}
+	if more := min(d.now-d.creditAt, second) * rate / second; more > 0 {
+		d.credit = min(d.credit+more, uint64(d.Settings.ICMPBurst))
+		d.creditAt = d.now
+	}
+	if d.credit == 0 {
+		return false
+	}
+	d.credit--
+	return true
+}
+
+// complain makes the frame of an error about a packet, from where it was sent to.
 func (d *Director) complain(about []byte, to MAC, c complaint, mtu int) {
+	d.complainFrom(addressAt(destination.address(about)), about, to, c, mtu)
+}
+
+func (d *Director) complainFrom(from netip.Addr, about []byte, to MAC, c complaint, mtu int) {
 	kind, code, header, room := c.kind4, c.code4, 20, 576
 	if is6(about) {
 		kind, code, header, room = c.kind6, c.code6, 40, 1280
@@ -41,7 +70,7 @@ func (d *Director) complain(about []byte, to MAC, c complaint, mtu int) {
 		ip[0], ip[1], ip[8], ip[9] = 0x45, about[1]&0x1e|0xc0, 64, byte(protoICMP)
 		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
 	}
-	copy(source.address(ip), destination.address(about))
+	copy(source.address(ip), from.AsSlice())
 	copy(destination.address(ip), source.address(about))
 	if !is6(about) {
 		setChecksum(ip[:header], 10)

@@ -46,6 +46,9 @@ func (d *Director) Receive(frame []byte) Outcome {
 	case c != nil:
 		return d.reply(c, p)
 	}
+	if o, done := d.stray(p); done {
+		return o
+	}
 	return d.request(p)
 }
 

@@ -191,6 +191,9 @@ func (d *Director) relateTunnel(p *packet, outer []byte) Outcome {
 			return Outcome{Verdict: NeedsFragmenting}
 		}
 	}
+	if mtu == 0 && !d.mayComplain() {
+		return Outcome{Verdict: Unanswered}
+	}
 	c.countOut(len(p.ip))
 	d.complain(inner, c.mac, complaint{kind4: kind, code4: code}, mtu)
 	return Outcome{Verdict: ErrorOut, Frame: d.out, NewHeader: true}

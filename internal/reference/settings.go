@@ -10,6 +10,8 @@ type Settings struct {
 	SloppyTCP, SloppySCTP   bool
 	ExpireQuiescentTemplate bool
 	SecureTCP               bool // mode 3
+	NATICMPSend             bool
+	ICMPRate, ICMPBurst     uint32 // net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst; rate 0: no limit
 }
 
 // DefaultSettings are the kernel's.

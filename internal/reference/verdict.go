@@ -33,6 +33,8 @@ const (
 	ErrorExpired     Verdict = "error-expired"
 	NeedsFragmenting Verdict = "needs-fragmenting"
 	BadFragment      Verdict = "bad-fragment"
+	Stray            Verdict = "stray"
+	Unanswered       Verdict = "unanswered"
 )
 
 // Verdicts are those that the model can reach.
@@ -40,6 +42,7 @@ var Verdicts = []Verdict{
 	NotOurs, OtherProtocol, OtherHost, Malformed, Martian, Fragment, NoConnection, Unrelated, Local,
 	ReplyExpired, MasqIn, MasqOut, Tunnel, Route, ErrorIn, ErrorOut, NoDestination, NoRoute, TTLExceeded,
 	TooBig, DestinationGone, NoNeighbour, BadChecksum, ErrorExpired, NeedsFragmenting, BadFragment,
+	Stray, Unanswered,
 }
 
 // Outcome is what became of a packet.
