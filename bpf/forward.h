@@ -55,12 +55,12 @@ static __always_inline int is_unfinished(const struct packet *pkt, const struct 
 
 /*
  * must_split has a packet that is above the MTU and may be fragmented cut, once
- * it is what it is sent on as. Rare, and so not inlined.
+ * it is what it is sent on as; MTU 0: to nothing. Rare, and so not inlined.
  */
 static __noinline enum verdict must_split(struct packet *pkt, __u16 mtu,
 					  const struct interface *from)
 {
-	if (!(from->flags & INTERFACE_SPLITS) || is_unfinished(pkt, from))
+	if (!mtu || !(from->flags & INTERFACE_SPLITS) || is_unfinished(pkt, from))
 		return VERDICT_NEEDS_FRAGMENTING;
 	pkt->handover = (struct handover){ .work = HANDOVER_SPLIT, .mtu = mtu };
 	pkt->sending = SENDING_SPLIT;
@@ -83,6 +83,8 @@ static __always_inline enum verdict check_limits(struct packet *pkt, const struc
 	if (is_merged(pkt, from))
 		return can_send_merged(pkt, dest->next.ifindex, from) ? VERDICT_COUNT
 								      : VERDICT_MERGED;
+	if (dest->flags & DEST_NARROW) /* nobody is told (ip_vs_xmit.c: __ip_vs_get_out_rt_v6()) */
+		return must_split(pkt, 0, from);
 	if (may_be_fragmented(pkt) || (forwarding == FORWARDING_TUNNEL && ignores_df(pkt)))
 		return must_split(pkt, dest->mtu, from);
 	return VERDICT_TOO_BIG;

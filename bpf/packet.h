@@ -48,6 +48,8 @@ struct icmphdr {
 #define AF_INET 2
 #define AF_INET6 10
 
+#define IPV6_MIN_MTU 1280 /* RFC 8200, section 5 */
+
 #define IP_MF 0x2000
 #define IP_DF 0x4000
 #define IP_OFFSET 0x1fff

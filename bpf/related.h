@@ -15,11 +15,9 @@
 #include "icmp.h"
 #include "maps.h"
 #include "packet.h"
+#include "pathmtu.h"
 #include "service.h"
 #include "types.h"
-
-/* net.ipv4.route.min_pmtu: what a forged error can push a path down to. */
-#define MIN_PMTU 552
 
 static __always_inline int is_followed(const struct packet *pkt, const struct icmphdr *icmp)
 {
@@ -110,19 +108,6 @@ static __always_inline int parse_quote(struct xdp_md *ctx, struct packet *pkt, v
 static __always_inline union addr addressee(const struct packet *pkt)
 {
 	return pkt->ipv6 ? from_ipv6(&pkt->ip6->daddr) : from_ipv4(pkt->ip->daddr);
-}
-
-static __always_inline int is_intact(struct xdp_md *ctx, const struct packet *pkt)
-{
-	__u32 header = header_length(pkt), size = pkt->length - header;
-	__u64 sum = 0;
-
-	if (pkt->ipv6) {
-		union addr src = from_ipv6(&pkt->ip6->saddr), dst = from_ipv6(&pkt->ip6->daddr);
-
-		sum = csum_pseudo(&src, &dst, IPPROTO_ICMPV6, size);
-	}
-	return csum_fold(csum_bytes(ctx, sizeof(struct ethhdr) + header, size, sum)) == 0xffff;
 }
 
 /*
@@ -223,15 +208,6 @@ static __always_inline enum verdict relate_out(struct xdp_md *ctx, struct packet
 	lessen_hop_limit(pkt);
 	count_error_out(found->dest, pkt->length);
 	return VERDICT_ERROR_OUT;
-}
-
-/* What the tunnel's path can carry becomes known; the director forgets it in time. */
-static __always_inline void learn_mtu(struct dest *dest, __u16 mtu)
-{
-	if (mtu < MIN_PMTU)
-		mtu = MIN_PMTU;
-	if (mtu < dest->mtu)
-		dest->mtu = mtu;
 }
 
 /* What a quoted tunnel packet has in front of the inner one. */
@@ -398,6 +374,8 @@ static __always_inline enum verdict relate(struct xdp_md *ctx, struct packet *pk
 		if (verdict != VERDICT_UNRELATED)
 			return verdict;
 	}
+	if (tells_mtu(pkt, icmp))
+		learn_path(ctx, pkt);
 	return relate_connection(ctx, pkt, icmp + 1);
 }
 

@@ -129,6 +129,7 @@ const (
 	directorDestFlagsDEST_NO_ROUTE  directorDestFlags = 4
 	directorDestFlagsDEST_WAS_MASQ  directorDestFlags = 8
 	directorDestFlagsDEST_QUIESCED  directorDestFlags = 16
+	directorDestFlagsDEST_NARROW    directorDestFlags = 32
 )
 
 type directorDestLoad struct {

@@ -173,6 +173,8 @@ func (d *Director) forward(c *conn, p *packet) Outcome {
 	switch {
 	case way.Neighbour == (MAC{}): // the kernel would ask for it last, and wait
 		return Outcome{Verdict: NoNeighbour}
+	case len(p.ip) > mtu && c.method == ipvs.Tunnel && c.server.Addr().Is6() && mtu < leastMTU6:
+		return Outcome{Verdict: NeedsFragmenting} // __ip_vs_get_out_rt_v6() tells nobody
 	case len(p.ip) > mtu && mayNotBreak(p.ip):
 		return d.tooBig(p, mtu)
 	case len(p.ip) > mtu:

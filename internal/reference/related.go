@@ -202,6 +202,9 @@ func (d *Director) relateTunnel(p *packet, outer []byte) Outcome {
 // leastMTU is the kernel's min_pmtu: nobody can make it believe in less.
 const leastMTU = 552
 
+// leastMTU6 is what IPv6 needs of any link (RFC 8200, section 5).
+const leastMTU6 = 1280
+
 // learnMTU is told what the way to a server can carry. The kernel notes it for
 // the address, here it is for the destination that it happened to, until ways
 // are looked at again.
