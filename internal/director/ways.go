@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -32,14 +31,15 @@ type ways struct {
 	reset   time.Time           // when what paths can carry was forgotten last
 }
 
-// neighbours are the MAC addresses known on links, each link's as they were
-// when it was looked at first.
-type neighbours map[int]map[netip.Addr]net.HardwareAddr
+// neighbours are those known on links, each link's as they were when it was
+// looked at first.
+type neighbours map[int]map[netip.Addr]host.Neighbour
 
 // way is what is known of the way to one real server.
 type way struct {
 	hop       dataplane.NextHop
 	neighbour netip.Addr // whose MAC address the hop has or waits for
+	static    bool       // somebody configured it: it is never asked for
 }
 
 const (
@@ -126,7 +126,8 @@ func (w *ways) resolve(rip netip.Addr, seen neighbours) way {
 		// Unreadable is as unknown: asked for below, and again in a second.
 		seen[link.Index], _ = w.routing.Neighbours(link.Index)
 	}
-	found.hop.Neighbour = seen[link.Index][found.neighbour]
+	there := seen[link.Index][found.neighbour]
+	found.hop.Neighbour, found.static = there.MAC, there.Static
 	if found.hop.Neighbour == nil && !reflect.DeepEqual(found, w.known[rip]) {
 		// Who was asked already is asked again in a second.
 		_ = w.routing.AskNeighbour(link.Index, found.neighbour)
@@ -176,7 +177,7 @@ func (w *ways) keepAlive(now time.Time) {
 		if w.isWaiting(found) {
 			waiting++
 		}
-		if found.neighbour.IsValid() && (confirm || w.isWaiting(found) && waiting <= maxAsked) {
+		if found.neighbour.IsValid() && !found.static && (confirm || w.isWaiting(found) && waiting <= maxAsked) {
 			_ = w.routing.AskNeighbour(found.hop.Interface, found.neighbour)
 		}
 	}

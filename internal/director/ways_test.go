@@ -97,6 +97,27 @@ func TestWayOfForgottenServer(t *testing.T) {
 	})
 }
 
+// A neighbour that somebody configured stays so: asking the kernel for it would
+// make it one that is lost when nobody answers.
+func TestStaticNeighbourStays(t *testing.T) {
+	inNetwork(t, func(d *Director) {
+		d.mustApply(t, ipvs.AddService)
+		d.mustApply(t, ipvs.AddDestination)
+		d.ways.keepAlive(time.Now().Add(time.Hour))
+		link, err := host.LinkByName("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		there, err := d.ways.routing.Neighbours(link.Index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := there[rip]; !n.Static {
+			t.Errorf("afterwards: %+v", n)
+		}
+	})
+}
+
 // What a client may send but no user can mean is refused like the rest.
 func TestChangesWithoutAddresses(t *testing.T) {
 	inNetwork(t, func(d *Director) {
