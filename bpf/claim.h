@@ -64,44 +64,24 @@ static __always_inline __u32 take(struct group *group, __u32 index, __u32 i, __u
 }
 
 /* take_free takes a free place of a group: its location, or 0. */
-static __always_inline __u32 take_free(struct group *group, __u32 index, __u32 tag, __u32 now)
+static __always_inline __u32 take_free(struct group *group, __u32 index, const struct place *place,
+				       __u32 now)
 {
 	/* Others may be quicker, but not for ever. */
 #pragma unroll
 	for (int tries = 0; tries < 2; tries++) {
 		__u64 free = free_lives(group);
-		__u32 i = lowest(free), life;
+		__u32 i = lowest(first_from(free, favourite_of(place))), life;
 
 		if (!free)
 			return 0;
 		life = READ_ONCE(*life_at(group, i));
 		if (phase_of(life) == PHASE_FREE &&
 		    __sync_val_compare_and_swap(life_at(group, i), life,
-						next_life(life, tag, now)) == life)
+						next_life(life, tag_of(place), now)) == life)
 			return index * GROUP_CONNS + i + 1;
 	}
 	return 0;
-}
-
-/* claim takes a free place in the first two groups: its location, or 0. */
-__noinline __u32 claim(const struct flow *flow, __u32 now)
-{
-	struct group *group;
-	struct place place;
-	__u32 location;
-
-	if (!flow)
-		return 0;
-	place = place_of(&flow->src, flow->port.source, flow->proto);
-	group = group_at(place.first);
-	if (!group)
-		return 0;
-	location = take_free(group, place.first, tag_of(&place), now);
-	if (location)
-		return location;
-	pass(group, PASSED_TO_SECOND, now);
-	group = group_at(second_of(&place));
-	return group ? take_free(group, second_of(&place), tag_of(&place), now) : 0;
 }
 
 /* States, and for UDP whether it is confirmed, as bits: what a connection may give way in. */
@@ -135,67 +115,83 @@ static __always_inline __u32 worth(__u32 life, __u32 now)
 	return (rank & 3) << WORTH_SHIFT | youth;
 }
 
-/* least returns the least worth in a group, above four bits of whose it is. */
-__noinline __u32 least(__u32 index, __u32 tag, __u32 now)
+/*
+ * least_of returns the least worth in a group, above whose it is and which, if
+ * that is below best. No branch, that the CPU would guess wrong.
+ */
+static __always_inline __u64 least_of(struct group *group, __u32 which, __u32 now, __u64 best)
 {
-	struct group *group = group_at(index);
-	__u32 best = WORTH_KEEPING << 4;
+	for (__u32 i = 0; i < GROUP_CONNS; i++) {
+		__u64 mine = worth(READ_ONCE(group->lives[i]), now) << 5 | which << 4 | i;
+		__s64 less = mine - best;
 
-	if (!group)
-		return best;
-	for (__u32 n = 0; n <= GROUP_CONNS; n++) {
-		__u32 i = (tag + n) & GROUP_CONNS; /* from anywhere: none is favoured */
-		__u32 mine = worth(READ_ONCE(*life_at(group, i)), now) << 4 | i;
-
-		if (mine < best)
-			best = mine;
+		best += less & less >> 63;
 	}
 	return best;
 }
 
-static __always_inline __u32 take_least(__u32 index, __u32 best, __u32 tag, __u32 now)
+/* least returns the least worth in two groups, above five bits of whose it is: the first's if
+ * equal. */
+__noinline __u32 least(__u32 first, __u32 second, __u32 now)
 {
-	__u32 i = best & GROUP_CONNS, life;
-	struct group *group = group_at(index);
+	struct group *one = group_at(first), *other = group_at(second);
+	__u64 best = WORTH_KEEPING << 5;
 
-	if (!group)
-		return 0;
-	life = READ_ONCE(*life_at(group, i));
-	return worth(life, now) < WORTH_KEEPING ? take(group, index, i, life, tag, now) : 0;
+	if (!one || !other)
+		return best;
+	return least_of(other, 1, now, least_of(one, 0, now, best));
 }
 
 /* So many of one client's port in a group, and it is not others who crowd it. */
 #define CROWD 8
 
-static __always_inline int is_crowd(__u32 index, const struct place *place)
+static __always_inline int is_crowd(const struct group *group, const struct place *place)
 {
+	return count_lives(lives_of(group, place)) >= CROWD;
+}
+
+/* take_least takes the place of the connection that is worth least in the first two groups. */
+static __always_inline __u32 take_least(const struct place *place, __u32 now)
+{
+	__u32 best = least(place->first, second_of(place), now), life, i = best & 15;
+	__u32 index = best & 16 ? second_of(place) : place->first;
 	struct group *group = group_at(index);
 
-	return group && count_lives(lives_of(group, place)) >= CROWD;
+	if (!group)
+		return 0;
+	life = READ_ONCE(*life_at(group, i));
+	return worth(life, now) < WORTH_KEEPING ? take(group, index, i, life, tag_of(place), now)
+						: 0;
 }
 
 /*
- * claim_least takes the place of the connection that is worth least in the
- * first two groups: its location, or 0.
+ * claim takes a free place in the first two groups, else that of the connection
+ * which is worth least there, if it is not one client's port that crowds them:
+ * its location, or 0.
  */
-__noinline __u32 claim_least(const struct flow *flow, __u32 now)
+__noinline __u32 claim(const struct flow *flow, __u32 now)
 {
-	__u32 second, one, other;
+	struct group *group, *second;
 	struct place place;
+	__u32 location;
 
 	if (!flow)
 		return 0;
 	place = place_of(&flow->src, flow->port.source, flow->proto);
-	second = second_of(&place);
-	if (is_crowd(place.first, &place) || is_crowd(second, &place))
+	group = group_at(place.first);
+	if (!group)
 		return 0;
-	one = least(place.first, tag_of(&place), now);
-	other = least(second, tag_of(&place), now);
-	if (one >> 4 > other >> 4) {
-		place.first = second;
-		one = other;
-	}
-	return take_least(place.first, one, tag_of(&place), now);
+	location = take_free(group, place.first, &place, now);
+	if (location)
+		return location;
+	pass(group, PASSED_TO_SECOND, now);
+	second = group_at(second_of(&place));
+	if (!second)
+		return 0;
+	location = take_free(second, second_of(&place), &place, now);
+	if (location || is_crowd(group, &place) || is_crowd(second, &place))
+		return location;
+	return take_least(&place, now);
 }
 
 /* A search for room in the groups that follow the second. */
@@ -213,7 +209,7 @@ static long overflow_step(__u32 turn, struct overflow *overflow)
 
 	if (!group)
 		return 1;
-	overflow->location = take_free(group, index, tag_of(&overflow->place), overflow->now);
+	overflow->location = take_free(group, index, &overflow->place, overflow->now);
 	if (overflow->location)
 		return 1;
 	pass(group, turn < PATIENCE ? PASSED_BEYOND : PASSED_WITH_KIN, overflow->now);
@@ -272,8 +268,6 @@ static __always_inline __u32 find_room(const struct flow *flow, __u32 now)
 {
 	__u32 location = claim(flow, now);
 
-	if (!location)
-		location = claim_least(flow, now);
 	if (!location)
 		location = claim_beyond(flow, now);
 	return location ? location : claim_expired(flow, now);

@@ -204,10 +204,33 @@ static __always_inline int find_anywhere(const struct flow *flow, enum direction
 	return location && fetch(location, flow, direction, now, found);
 }
 
+/* More than there are in two groups: there are others to look at. */
+#define ALIKE_BEYOND 32
+
+/* How many lives have the connection's tag, where it is if it went to its second group at most. */
+static __always_inline __u32 count_alike(const struct place *place)
+{
+	struct group *group = group_at(place->first);
+	__u32 count;
+
+	if (!group)
+		return ALIKE_BEYOND;
+	count = count_lives(lives_of(group, place));
+	if (passed_from(group) == PASSED_NOT)
+		return count;
+	group = group_at(second_of(place));
+	if (!group || passed_from(group) >= PASSED_BEYOND)
+		return ALIKE_BEYOND;
+	return count + count_lives(lives_of(group, place));
+}
+
 static __noinline void find_beyond(const struct flow *flow, enum direction direction, __u32 now,
 				   struct found *found)
 {
-	find_anywhere(flow, direction, now, found);
+	struct place place = place_of_flow(flow, direction);
+
+	if (count_alike(&place))
+		find_anywhere(flow, direction, now, found);
 }
 
 /* find_conn looks first where nearly every connection is: in the first group, alone with its tag.
@@ -220,6 +243,7 @@ static __always_inline int find_conn(const struct place *place, const struct flo
 
 	if (!group)
 		return 0;
+	fetch_ahead(place);
 	alike = lives_of(group, place);
 	if (likely(alike) && match(group, place->first, lowest(alike), flow, direction, now, found))
 		return 1;
@@ -330,16 +354,12 @@ static __noinline void settle(const struct flow *flow, __u32 now, struct found *
 /* is_alone tells that no other connection can be the same as one just published. */
 __noinline int is_alone(const struct flow *flow)
 {
-	struct group *group;
 	struct place place;
-	__u64 alike;
 
 	if (!flow)
 		return 1;
 	place = place_of_flow(flow, REQUEST);
-	group = group_at(place.first);
-	alike = group ? lives_of(group, &place) : 0;
-	return group && !(alike & (alike - 1)) && !READ_ONCE(group->passed);
+	return count_alike(&place) <= 1;
 }
 
 /* What was decided for a new connection. */
