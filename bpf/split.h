@@ -20,6 +20,7 @@
 /* Of a payload: jumbo frames and more. A power of two, for the verifier. */
 #define SPLIT_ROOM 0x4000
 #define SPLIT_PIECES 32
+#define PADDED_LENGTH 128 /* of a frame whose piece is too short to end it */
 
 /* The payload while its pieces are sent; any piece fits behind any place. */
 struct split_payload {
@@ -125,6 +126,21 @@ static __always_inline int put_header(struct __sk_buff *skb, struct slicing *cut
 	return !bpf_skb_store_bytes(skb, sizeof(struct ethhdr), &cut->ip, sizeof(cut->ip), 0);
 }
 
+/*
+ * No packet may end before where GRO saw the transport header (net/core/filter.c:
+ * __bpf_skb_min_len()), and the last piece may be shorter. It gets padding then,
+ * as short frames have anyway (RFC 894).
+ */
+static __always_inline int resize(struct __sk_buff *skb, __u32 length)
+{
+	const __u8 padding[PADDED_LENGTH - sizeof(struct ethhdr)] = {};
+
+	if (!bpf_skb_change_tail(skb, length, 0))
+		return 1;
+	return length < PADDED_LENGTH && !bpf_skb_change_tail(skb, PADDED_LENGTH, 0) &&
+	       !bpf_skb_store_bytes(skb, sizeof(struct ethhdr), padding, sizeof(padding), 0);
+}
+
 /* put_piece makes the packet that piece of it which begins at place. */
 static __always_inline int put_piece(struct __sk_buff *skb, struct slicing *cut,
 				     const struct split_payload *payload, __u32 place, __u32 size,
@@ -132,8 +148,7 @@ static __always_inline int put_piece(struct __sk_buff *skb, struct slicing *cut,
 {
 	__u32 start = sizeof(struct ethhdr) + cut->header;
 
-	return !bpf_skb_change_tail(skb, start + size, 0) &&
-	       put_header(skb, cut, place, size, last) &&
+	return resize(skb, start + size) && put_header(skb, cut, place, size, last) &&
 	       !bpf_skb_store_bytes(skb, start, payload->bytes + bounded(place),
 				    bounded(size - 1) + 1, 0);
 }
