@@ -16,18 +16,6 @@
 /* Of a datagram so many bytes are looked through. */
 #define SIP_BYTES 4096
 
-struct sip_scratch {
-	__u8 bytes[SIP_BYTES];
-	struct call call;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sip_scratch);
-} sip_scratches SEC(".maps");
-
 /* What is being read, in the order in which it comes. */
 enum sip_part {
 	SIP_LINES,
@@ -51,6 +39,24 @@ struct sip_scan {
 	__u32 domain; /* where what is behind the '@' begins */
 	enum sip_part part;
 };
+
+/*
+ * The scan is here and not on the stack because Linux 6.1's verifier takes what
+ * it knows of the stack before a loop's first turn for what is true in all, and
+ * removes the rest of the program.
+ */
+struct sip_scratch {
+	__u8 bytes[SIP_BYTES];
+	struct call call;
+	struct sip_scan scan;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sip_scratch);
+} sip_scratches SEC(".maps");
 
 static __always_inline __u8 sip_byte(const struct sip_scratch *sip, __u32 at)
 {
@@ -209,12 +215,16 @@ static __always_inline void sip_word(struct sip_scratch *sip, struct sip_scan *s
 	}
 }
 
-static long sip_step(__u32 i __attribute__((unused)), struct sip_scan *scan)
+static long sip_step(__u32 i __attribute__((unused)), void *none __attribute__((unused)))
 {
 	__u32 cpu = 0;
 	struct sip_scratch *sip = bpf_map_lookup_elem(&sip_scratches, &cpu);
+	struct sip_scan *scan;
 
-	if (!sip || scan->at >= scan->limit || scan->part >= SIP_FOUND)
+	if (!sip)
+		return 1;
+	scan = &sip->scan;
+	if (scan->at >= scan->limit || scan->part >= SIP_FOUND)
 		return 1;
 	if (scan->part == SIP_LINES)
 		sip_lines(sip, scan);
@@ -235,7 +245,6 @@ __noinline __u64 read_call(struct xdp_md *ctx, __u32 offset, __u32 size)
 {
 	__u32 cpu = 0, last = (size < SIP_BYTES ? size : SIP_BYTES) - 1;
 	struct sip_scratch *sip = bpf_map_lookup_elem(&sip_scratches, &cpu);
-	struct sip_scan scan = {};
 
 	if (!sip || !size)
 		return 0;
@@ -245,10 +254,10 @@ __noinline __u64 read_call(struct xdp_md *ctx, __u32 offset, __u32 size)
 	if (bpf_xdp_load_bytes(ctx, offset, sip->bytes, last + 1))
 		return 0;
 	__builtin_memset(&sip->call, 0, sizeof(sip->call));
-	scan.limit = last + 1;
+	sip->scan = (struct sip_scan){ .limit = last + 1 };
 	/* A step for each byte, and one more for each part. */
-	bpf_loop(SIP_BYTES + SIP_NOTHING, sip_step, &scan, 0);
-	return scan.part == SIP_FOUND ? scan.hash | CALL_BIT : 0;
+	bpf_loop(SIP_BYTES + SIP_NOTHING, sip_step, NULL, 0);
+	return sip->scan.part == SIP_FOUND ? sip->scan.hash | CALL_BIT : 0;
 }
 
 /* remember_call keeps the Call-ID that was read last, for listings, beside its template. */
