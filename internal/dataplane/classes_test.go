@@ -13,19 +13,22 @@ import (
 // The services that fuzzed packets are sent to, one for each method and for
 // each thing that can be the matter with a server.
 var (
-	natVIP      = netip.MustParseAddrPort("10.0.0.80:80")
-	tunnelVIP   = netip.MustParseAddrPort("10.0.0.81:80")
-	routeVIP    = netip.MustParseAddrPort("10.0.0.82:80")
-	emptyVIP    = netip.MustParseAddrPort("10.0.0.83:80")
-	goneVIP     = netip.MustParseAddrPort("10.0.0.84:80") // its server is removed after it got connections
-	onceVIP     = netip.MustParseAddrPort("10.0.0.85:53")
-	noRouteVIP  = netip.MustParseAddrPort("10.0.0.86:80")
-	localVIP    = netip.MustParseAddrPort("10.0.0.87:80")
-	silentVIP   = netip.MustParseAddrPort("10.0.0.88:80") // its server's neighbour does not answer
-	smallVIP    = netip.MustParseAddrPort("10.0.0.89:80") // the way to its server has an MTU of 1280
-	natServer   = netip.MustParseAddrPort("192.168.1.11:8080")
-	otherServer = netip.MustParseAddrPort("192.168.1.12:8080")
-	router      = netip.MustParseAddr("172.16.255.1")
+	natVIP       = netip.MustParseAddrPort("10.0.0.80:80")
+	tunnelVIP    = netip.MustParseAddrPort("10.0.0.81:80")
+	routeVIP     = netip.MustParseAddrPort("10.0.0.82:80")
+	emptyVIP     = netip.MustParseAddrPort("10.0.0.83:80")
+	goneVIP      = netip.MustParseAddrPort("10.0.0.84:80") // its server is removed after it got connections
+	onceVIP      = netip.MustParseAddrPort("10.0.0.85:53")
+	noRouteVIP   = netip.MustParseAddrPort("10.0.0.86:80")
+	localVIP     = netip.MustParseAddrPort("10.0.0.87:80")
+	silentVIP    = netip.MustParseAddrPort("10.0.0.88:80") // its server's neighbour does not answer
+	smallVIP     = netip.MustParseAddrPort("10.0.0.89:80") // the way to its server has an MTU of 1280
+	killedVIP    = netip.MustParseAddrPort("10.0.0.90:80") // its connections are killed now and then
+	toldVIP      = netip.MustParseAddrPort("10.0.0.91:80") // as goneVIP, but its clients are told
+	natServer    = netip.MustParseAddrPort("192.168.1.11:8080")
+	otherServer  = netip.MustParseAddrPort("192.168.1.12:8080")
+	killedServer = netip.MustParseAddrPort("192.168.1.18:8080")
+	router       = netip.MustParseAddr("172.16.255.1")
 )
 
 // fuzzedTable are the commands that make the services.
@@ -47,6 +50,8 @@ var fuzzedTable = []string{
 	"-A -t 10.0.0.88:80 -s rr", "-a -t 10.0.0.88:80 -r 192.168.1.23 -g", "-A -u 10.0.0.88:80 -s rr", "-a -u 10.0.0.88:80 -r 192.168.1.23 -m",
 	"-A -t 10.0.0.89:80 -s rr", "-a -t 10.0.0.89:80 -r 192.168.1.24 -i", "-A -u 10.0.0.89:80 -s rr", "-a -u 10.0.0.89:80 -r 192.168.1.24 -m",
 	"-A --sctp-service 10.0.0.89:80 -s rr", "-a --sctp-service 10.0.0.89:80 -r 192.168.1.24 -m", // the same port: fragments go on, too
+	"-A -t 10.0.0.90:80 -s rr", "-a -t 10.0.0.90:80 -r 192.168.1.18:8080 -m", "-a -t 10.0.0.90:80 -r 192.168.1.13 -i", "-A -u 10.0.0.90:80 -s rr", "-a -u 10.0.0.90:80 -r 192.168.1.18:8080 -m",
+	"-A -t 10.0.0.91:80 -s rr", "-a -t 10.0.0.91:80 -r 192.168.1.19 -g", "-A -u 10.0.0.91:80 -s rr", "-a -u 10.0.0.91:80 -r 192.168.1.19 -g",
 }
 
 // fuzzedTable6 are those of the same services in IPv6, and servers of the other
@@ -302,6 +307,19 @@ var classes = []class{
 	{"no server, UDP", datagrams(emptyVIP)},
 	{"server removed, TCP", segments(goneVIP, "S", "A", "FA")},
 	{"server removed, UDP", datagrams(goneVIP)},
+	{"killed, TCP", segments(killedVIP, "S", "A", "A", "PA", "PA", "FA", "F", "R")},
+	{"killed, first fragment", func(r maker) []byte {
+		packet := tcp(r.client(), r.of(killedVIP), draw(r, "A", "PA"), r.bytes(100)...)
+		return frame(clientMAC, inFragments(packet, uint16(r.Uint32()), 40)[0])
+	}},
+	{"killed, UDP", datagrams(killedVIP)},
+	{"killed, large", large(killedVIP)},
+	{"reply of killed", func(r maker) []byte {
+		s := r.of(killedServer)
+		return frame(sideOf(s.Addr()), tcp(s, r.client(), draw(r, "SA", "A", "PA", "R"), r.payload()...))
+	}},
+	{"server removed and told, TCP", segments(toldVIP, "S", "A", "FA")},
+	{"server removed and told, UDP", datagrams(toldVIP)},
 	{"server without route", segments(noRouteVIP, "S", "A")},
 	{"local server", segments(localVIP, "S", "A")},
 	{"server without neighbour", segments(silentVIP, "S", "A")},

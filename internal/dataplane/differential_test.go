@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/lvsx/lvsx/internal/reference"
 )
@@ -75,18 +74,14 @@ func (p *pair) fuzz(f *fuzzer, packets int) string {
 			return wrong
 		}
 	}
+	for _, service := range []string{"-t 10.0.0.91:80", "-u 10.0.0.91:80", "-t [2001:db8::91]:80", "-u [2001:db8::91]:80"} {
+		if wrong := p.play("lvsx service set " + service + " --removed reset"); wrong != "" {
+			return wrong
+		}
+	}
 	for i := range packets {
-		switch i % 1000 {
-		case 0:
-			p.passBoth(p.clock.ticks(time.Second))
-			p.play(draw(maker{f.Rand, false}, "icmp-limit 0 0", "icmp-limit 0 0", "icmp-limit 0 0", "icmp-limit 50 20"))
-			p.play(draw(maker{f.Rand, false}, "set nat_icmp_send 0", "set nat_icmp_send 1"))
-		case 300: // connections lose their server and find it again
-			p.command("ipvsadm -d -t 10.0.0.84:80 -r 192.168.1.17:80")
-			p.command("ipvsadm -d -u [2001:db8::84]:80 -r [2001:db8:1::17]:80")
-		case 600:
-			p.command("ipvsadm -a -t 10.0.0.84:80 -r 192.168.1.17:80 -m")
-			p.command("ipvsadm -a -u [2001:db8::84]:80 -r [2001:db8:1::17]:80 -g")
+		if wrong := p.meddle(f, i); wrong != "" {
+			return fmt.Sprintf("packet %d: %s", i, wrong)
 		}
 		b := f.frame()
 		if len(b) < 14 || len(b) > 3400 { // what BPF_PROG_TEST_RUN takes
@@ -97,4 +92,41 @@ func (p *pair) fuzz(f *fuzzer, packets int) string {
 		}
 	}
 	return p.compare()
+}
+
+// What happens to servers and connections between packets.
+var (
+	losing = []string{
+		"ipvsadm -d -t 10.0.0.84:80 -r 192.168.1.17:80", "ipvsadm -d -u [2001:db8::84]:80 -r [2001:db8:1::17]:80",
+		"ipvsadm -d -t 10.0.0.91:80 -r 192.168.1.19:80", "ipvsadm -d -u [2001:db8::91]:80 -r [2001:db8:1::19]:80",
+	}
+	finding = []string{
+		"ipvsadm -a -t 10.0.0.84:80 -r 192.168.1.17:80 -m", "ipvsadm -a -u [2001:db8::84]:80 -r [2001:db8:1::17]:80 -g",
+		"ipvsadm -a -t 10.0.0.91:80 -r 192.168.1.19:80 -g", "ipvsadm -a -u [2001:db8::91]:80 -r [2001:db8:1::19]:80 -g",
+	}
+	killing = []string{"lvsx connections kill --vip 10.0.0.90:80", "lvsx connections kill --vip [2001:db8::90]:80"}
+)
+
+// meddle plays what is due before a packet.
+func (p *pair) meddle(f *fuzzer, packet int) string {
+	var lines []string
+	switch packet % 1000 {
+	case 0:
+		lines = []string{
+			"wait 1s", choose(f, "icmp-limit 0 0", "icmp-limit 0 0", "icmp-limit 0 0", "icmp-limit 50 20"),
+			choose(f, "set nat_icmp_send 0", "set nat_icmp_send 1"),
+		}
+	case 300:
+		lines = losing
+	case 450:
+		lines = killing
+	case 600:
+		lines = finding
+	}
+	for _, line := range lines {
+		if wrong := p.play(line); wrong != "" {
+			return line + ": " + wrong
+		}
+	}
+	return ""
 }

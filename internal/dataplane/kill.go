@@ -138,16 +138,27 @@ func (d *Dataplane) endOrphans() {
 }
 
 func (d *Dataplane) endOrphan(e entry, life, now uint32) {
-	switch service := d.dests.at[e.conn.Dest].Service; {
+	told := d.services.at[d.dests.at[e.conn.Dest].Service].Removal != directorRemovalREMOVAL_SILENT
+	forgotten := d.isOn("expire_nodest_conn")
+	switch {
+	case isTemplate(e.conn):
+		if forgotten {
+			d.end(e, life, now)
+		}
+		return
 	case stateOf(life) == directorStateSTATE_KILLED: // by the datapath: its ends are not probed yet
 		d.killed = append(d.killed, killed{entry: e, life: life})
-	case d.services.at[service].Removal != directorRemovalREMOVAL_SILENT && !isTemplate(e.conn):
+		return
+	case !told && !forgotten:
+		return
+	}
+	template, has := d.template(e.conn.Control)
+	if told {
 		d.kill(e, life, now)
-	case d.isOn("expire_nodest_conn"):
-		template, has := d.template(e.conn.Control)
+	} else {
 		d.end(e, life, now)
-		if has {
-			d.end(template, atomic.LoadUint32(template.life), now)
-		}
+	}
+	if has && forgotten { // now that it sends nobody anywhere
+		d.end(template, atomic.LoadUint32(template.life), now)
 	}
 }

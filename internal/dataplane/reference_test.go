@@ -145,6 +145,8 @@ func (p *pair) throwBoth(dice uint32) {
 // passBoth lets time go by for both. What schedulers go by follows the end of
 // connections at once.
 func (p *pair) passBoth(ticks uint32) {
+	p.model.EndOrphans()
+	p.endOrphans()
 	p.at(p.now + ticks)
 	p.throwBoth(p.dice)
 	p.model.Pass(ticks)

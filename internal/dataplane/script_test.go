@@ -20,6 +20,7 @@ import (
 // A script is a story for a pair, one step a line:
 //
 //	ipvsadm -A -t 10.0.0.80:80 -s rr        a command
+//	lvsx connections kill --client 172.16.0.5  one of our own
 //	tcp 172.16.0.5:40000 10.0.0.80:80 S     a segment, with its flags
 //	udp 172.16.0.5:40000 10.0.0.80:53       a datagram
 //	sctp 172.16.0.5:40000 10.0.0.80:80 1,0  an SCTP packet, with its chunks' types
@@ -40,6 +41,8 @@ func (p *pair) play(line string) string {
 	switch words[0] {
 	case "ipvsadm":
 		return p.command(line)
+	case "lvsx":
+		return p.lvsx(words)
 	case "wait":
 		d, err := time.ParseDuration(words[1])
 		if err != nil {
@@ -99,6 +102,8 @@ func (p *pair) set(name, value string) string {
 		settings.ExpireQuiescentTemplate = n != 0
 	case "nat_icmp_send":
 		settings.NATICMPSend = n != 0
+	case "expire_nodest_conn":
+		settings.ExpireNodestConn = n != 0
 	case "secure_tcp":
 		settings.SecureTCP = n == 3
 	default:
@@ -119,7 +124,10 @@ func (p *pair) limitBoth(words []string) string {
 }
 
 // defaultSettings are what every story begins with.
-var defaultSettings = []string{"set conn_reuse_mode 1", "set sloppy_tcp 0", "set sloppy_sctp 0", "set nat_icmp_send 0", "icmp-limit 0 0", "set expire_quiescent_template 0", "set secure_tcp 0"}
+var defaultSettings = []string{
+	"set conn_reuse_mode 1", "set sloppy_tcp 0", "set sloppy_sctp 0", "set nat_icmp_send 0", "icmp-limit 0 0",
+	"set expire_quiescent_template 0", "set expire_nodest_conn 0", "set secure_tcp 0",
+}
 
 // runIPVSADM returns what a command line prints with a director.
 func (p *pair) runIPVSADM(director ipvsadm.Director, line string) string {

@@ -141,10 +141,11 @@ type story struct {
 	*rand.Rand
 	p        *pair
 	lines    []string
-	services []string // as ipvsadm's options
-	servers  []string // with their services, the same
-	flows    []toldFlow
-	maker    maker // knows the family
+	services []string   // as ipvsadm's options
+	servers  []string   // with their services, the same
+	flows    []toldFlow // of NAT
+	known    []toldFlow // the latest that were sent to a server
+	maker    maker      // knows the family
 }
 
 // toldFlow is a connection that was seen to be sent on by NAT.
@@ -184,12 +185,19 @@ func (s *story) play(line string) string {
 		return err.Error()
 	}
 	verdict, wrong := s.p.both(f)
-	if verdict == reference.MasqIn && wrong == "" {
-		client, vip := endpoints(f[14:])
+	if wrong != "" {
+		return wrong
+	}
+	client, vip := endpoints(f[14:])
+	switch verdict {
+	case reference.MasqIn:
 		_, server := endpoints(s.p.run.out[14:])
 		s.flows = append(s.flows, toldFlow{words[0], client, vip, server})
+		fallthrough
+	case reference.Tunnel, reference.Route:
+		s.known = append(s.known[max(0, len(s.known)-7):], toldFlow{proto: words[0], client: client, vip: vip})
 	}
-	return wrong
+	return ""
 }
 
 func pick[T any](s *story, from ...T) T {
@@ -219,6 +227,8 @@ func (s *story) step() string {
 		return s.deleteDestination()
 	case n == 14:
 		return s.rareCommand()
+	case n < 17:
+		return s.ownCommand()
 	case n < 22:
 		return "wait " + pick(s, "1s", "1s", "3s", "9s", "30s", "61s", "121s", "301s", "1000s")
 	case n == 22:
@@ -339,7 +349,9 @@ func (s *story) destinationOptions() string {
 }
 
 func (s *story) rareCommand() string {
-	switch s.IntN(15) {
+	switch s.IntN(16) {
+	case 15:
+		return fmt.Sprintf("set expire_nodest_conn %d", s.IntN(2))
 	case 3:
 		return fmt.Sprintf("set conn_reuse_mode %d", s.IntN(4))
 	case 4:
@@ -365,8 +377,37 @@ func (s *story) rareCommand() string {
 	return fmt.Sprintf("ipvsadm --set %d %d %d", pick(s, 0, 10, 100, 900), pick(s, 0, 5, 120), pick(s, 0, 20, 300))
 }
 
+// ownCommand is one that ipvsadm has not.
+func (s *story) ownCommand() string {
+	if s.IntN(2) == 0 {
+		return "lvsx service set " + s.service() + s.serviceSettings()
+	}
+	return "lvsx connections kill" + s.filter()
+}
+
+func (s *story) serviceSettings() string {
+	options := pick(s, "", " --removed silent", " --removed reset", " --removed reset", " --removed move", " --removed move")
+	for _, name := range []string{"tcp", "fin", "udp"} {
+		if s.IntN(4) == 0 {
+			options += fmt.Sprintf(" --timeout-%s %d", name, pick(s, 0, 5, 50, 500, 2000))
+		}
+	}
+	return options
+}
+
+// filter chooses connections, all if it is empty.
+func (s *story) filter() string {
+	f := s.flow()
+	return pick(s, "", " --client "+f.client.String(), " --client "+f.client.Addr().String(), " --server "+f.server.Addr().String(),
+		" --vip "+f.vip.String(), " --state "+pick(s, "ESTABLISHED", "SYN_RECV", "UDP", "KILLED"))
+}
+
 // request is a client's packet.
 func (s *story) request() string {
+	if len(s.known) > 0 && s.IntN(3) > 0 { // of a connection, if it was not the last packet's end
+		f := pick(s, s.known...)
+		return s.packet(f.proto, f.client, f.vip)
+	}
 	proto, vip := s.target()
 	return s.packet(proto, s.client(), vip)
 }

@@ -29,7 +29,9 @@ func (d *Dataplane) checkSettings(c ipvs.Change) error {
 // have them from their next packet on.
 func (d *Dataplane) setService(s *service, settings ipvs.ServiceSettings) {
 	set, _ := d.timeoutSet(settings.Timeouts, s)
-	d.timeouts.at[set].Seconds = secondsOf(settings.Timeouts)
+	if set != 0 { // which is not a service's to write
+		d.timeouts.at[set].Seconds = secondsOf(settings.Timeouts)
+	}
 	entry := &d.services.at[s.index]
 	entry.Timeouts, entry.Removal = set, directorRemoval(settings.Removed)
 	d.writeTimeouts()

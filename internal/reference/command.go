@@ -42,6 +42,8 @@ func (d *Director) Apply(c ipvs.Change) syscall.Errno {
 		s.edit(c.Service)
 	case ipvs.DeleteService:
 		d.deleteService(s)
+	case ipvs.SetService:
+		s.Settings = c.Service.Settings
 	case ipvs.AddDestination:
 		return d.addDest(s, c.Destination)
 	case ipvs.EditDestination:
@@ -70,7 +72,7 @@ func (s *service) start() {
 
 func (s *service) edit(config ipvs.Service) {
 	old := s.Scheduler
-	config.Key = s.Key
+	config.Key, config.Settings = s.Key, s.Settings
 	s.Service = config
 	if old != config.Scheduler {
 		s.start()

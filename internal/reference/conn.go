@@ -5,6 +5,7 @@ package reference
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
@@ -28,6 +29,8 @@ type conn struct {
 	expires   uint64 // at which tick
 	mac       MAC    // who sent the first packet
 	template  *template
+
+	serverTold bool // that it is killed
 }
 
 // conns finds connections by what the client sends, and those of NAT by what
@@ -93,7 +96,7 @@ func (d *Director) begin(f flow, to choice, mac MAC) *conn {
 		d.conns.add(c)
 	}
 	if to.template != nil {
-		d.control(c, to.template)
+		c.control(to.template)
 	}
 	to.dest.stats.Conns++
 	to.dest.service.stats.Conns++
@@ -110,7 +113,7 @@ func (d *Director) end(c *conn) {
 	}
 	c.dest.unbind()
 	if c.template != nil {
-		c.template.controls--
+		d.release(c.template)
 	}
 }
 
@@ -143,7 +146,24 @@ func (d *Director) step(c *conn, p *packet, reply bool) {
 		c.dest.active--
 	}
 	c.state = to
-	c.expires = d.now + uint64(d.Ticks(d.timeouts[to]))
+	c.expires = d.now + uint64(d.Ticks(d.timeout(c, to)))
+}
+
+// timeout is the service's own, or the director's.
+func (d *Director) timeout(c *conn, s State) time.Duration {
+	own, seconds := c.dest.service.Settings.Timeouts, uint32(0)
+	switch s {
+	case Established:
+		seconds = own.TCP
+	case FinWait:
+		seconds = own.TCPFin
+	case UDP:
+		seconds = own.UDP
+	}
+	if seconds == 0 {
+		return d.timeouts[s]
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // column says from which side the state table sees a packet.
@@ -180,14 +200,17 @@ func (c *conn) countOut(n int) {
 	}
 }
 
+func (c *conn) list(d *Director) ipvs.Conn {
+	return ipvs.Conn{
+		Protocol: c.proto, CIP: c.client, VIP: c.virtual, RIP: c.server,
+		State: c.state.String(), Expires: d.Duration(uint32(c.expires - d.now)),
+	}
+}
+
 // Conns calls yield for each connection, in no order.
 func (d *Director) Conns(yield func(ipvs.Conn) error) error {
 	for _, c := range d.conns.in {
-		err := yield(ipvs.Conn{
-			Protocol: c.proto, CIP: c.client, VIP: c.virtual, RIP: c.server,
-			State: c.state.String(), Expires: d.Duration(uint32(c.expires - d.now)),
-		})
-		if err != nil {
+		if err := yield(c.list(d)); err != nil {
 			return err
 		}
 	}

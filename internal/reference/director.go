@@ -44,6 +44,7 @@ type Director struct {
 	ways      map[netip.Addr]Way
 	services  []*service // in the order of their creation
 	trash     []*dest
+	orphans   bool // a destination was removed whose connections may have to end
 	conns     conns
 	templates []*template
 	firsts    map[fragmentKey]*first

@@ -68,14 +68,14 @@ func (d *Director) isRIP(a netip.Addr) bool {
 // request is a client's packet, ip_vs_in().
 func (d *Director) request(p *packet) Outcome {
 	c := d.conns.in[flow{p.proto, p.src, p.dst}]
-	if c == nil || d.isReuse(c, p) {
+	if c == nil || d.isReuse(c, p) || d.startsAnew(c, p) {
 		var v Verdict
 		if c, v = d.schedule(p, c); c == nil {
 			return d.refuse(p, v)
 		}
 	}
-	if !c.dest.available {
-		return Outcome{Verdict: DestinationGone}
+	if c.isOrphan() {
+		return d.part(c, p)
 	}
 	c.countIn(len(p.ip))
 	d.step(c, p, false)
@@ -238,6 +238,9 @@ func (d *Director) send(c *conn, p *packet, way Way) Outcome {
 func (d *Director) reply(c *conn, p *packet) Outcome {
 	if ttl(p.ip) <= 1 {
 		return Outcome{Verdict: ReplyExpired}
+	}
+	if c.state == Killed {
+		return d.partReply(c, p)
 	}
 	c.countOut(len(p.ip))
 	d.step(c, p, true)

@@ -127,6 +127,7 @@ func (d *dest) configure(to ipvs.Destination, added bool) {
 func (d *Director) discard(dest *dest) {
 	dest.available, dest.idle = false, false
 	d.trash = append(d.trash, dest)
+	d.orphans = d.orphans || d.Settings.ExpireNodestConn || dest.service.Settings.Removed != ipvs.Silent
 }
 
 // revive finds a removed destination that is added again

@@ -9,6 +9,7 @@ type Settings struct {
 	ConnReuseMode           int // 0: never, 1: after the end, 3: after the client's FIN, too
 	SloppyTCP, SloppySCTP   bool
 	ExpireQuiescentTemplate bool
+	ExpireNodestConn        bool
 	SecureTCP               bool // mode 3
 	NATICMPSend             bool
 	ICMPRate, ICMPBurst     uint32 // net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst; rate 0: no limit
@@ -18,9 +19,15 @@ type Settings struct {
 var DefaultSettings = Settings{ConnReuseMode: 1}
 
 // isReuse tells whether a client begins anew by the port of a connection that is
-// over, unless a template controls it (is_new_conn_expected).
+// over, unless a template controls it, or leaves a server without weight
+// (is_new_conn_expected).
 func (d *Director) isReuse(c *conn, p *packet) bool {
-	if c.template != nil || !(isTCP(p) && p.flags()&flagSYN != 0 || isInit(p)) {
+	switch {
+	case !(isTCP(p) && p.flags()&flagSYN != 0 || isInit(p)):
+		return false
+	case d.Settings.ExpireNodestConn && c.dest.Weight == 0:
+		return true
+	case c.template != nil:
 		return false
 	}
 	switch c.state {

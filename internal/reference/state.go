@@ -38,6 +38,7 @@ const (
 	ShutdownAckSent
 	Rejected
 	Closed
+	Killed // by a user: not the kernel's
 	states
 )
 
@@ -69,11 +70,14 @@ var stateTimeouts = [states]time.Duration{
 	ShutdownAckSent:  61 * time.Second,
 	Rejected:         4 * time.Second,
 	Closed:           61 * time.Second,
+
+	Killed: 10 * time.Second,
 }
 
 var stateNames = [states]string{
 	"NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "UDP",
 	"INIT1", "INIT", "C-SENT", "C-REPLIED", "C-WAIT", "COOKIE", "C-ECHOED", "ESTABLISHED", "S-SENT", "S-RECEIVED", "S-ACK-SENT", "REJECTED", "CLOSED",
+	"KILLED",
 }
 
 // String returns the name that ipvsadm -Lc prints.
@@ -173,18 +177,26 @@ const (
 	flagACK
 )
 
+// The columns of a state table.
+const (
+	eventSYN = iota
+	eventFIN
+	eventACK
+	eventRST
+)
+
 // tcpEvent is the column of a segment's flags; -1 for none of them, which closes
 // from any state (tcp_state_idx).
 func tcpEvent(flags byte) int {
 	switch {
 	case flags&flagRST != 0:
-		return 3
+		return eventRST
 	case flags&flagSYN != 0:
-		return 0
+		return eventSYN
 	case flags&flagFIN != 0:
-		return 1
+		return eventFIN
 	case flags&flagACK != 0:
-		return 2
+		return eventACK
 	}
 	return -1
 }

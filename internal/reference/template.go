@@ -24,6 +24,9 @@ type template struct {
 	controls int    // connections that were made from it
 	assured  bool   // one of them was answered
 	moved    bool   // unusable, and waiting for its end where nobody finds it
+
+	postponed bool   // it is since its timer was last started
+	rang      uint64 // at which tick that was
 }
 
 // postponement is for how long a template lives on that still has connections.
@@ -40,6 +43,7 @@ func (d *Director) persist(s *service, f flow) (choice, Verdict) {
 		}
 		t = d.newTemplate(s, f, to)
 	}
+	t.expires, t.postponed = d.now+uint64(t.timeout), false
 	ch := choice{dest: t.dest, port: f.virtual.Port(), onePacket: s.isOnePacket(f), template: t}
 	if f.virtual.Port() == s.VIP.Port() && t.dest.RIP.Port() != 0 {
 		ch.port = t.dest.RIP.Port()
@@ -99,11 +103,19 @@ func (d *Director) newTemplate(s *service, f flow, to *dest) *template {
 	return &t
 }
 
-// control makes a connection the template's, whose timer starts anew.
-func (d *Director) control(c *conn, t *template) {
+// control makes a connection the template's.
+func (c *conn) control(t *template) {
 	c.template = t
 	t.controls++
-	t.expires = d.now + uint64(t.timeout)
+}
+
+// release lets go of a connection's template. In one tick the timer and the last
+// connection's end come in any order: here the end comes first.
+func (d *Director) release(t *template) {
+	t.controls--
+	if t.controls == 0 && t.postponed && t.rang == d.now {
+		d.endTemplate(t)
+	}
 }
 
 // assure notes that a connection of a template was answered
@@ -118,9 +130,14 @@ func (c *conn) assure() {
 func (d *Director) expireTemplate(t *template) {
 	if t.controls > 0 {
 		t.timeout = d.Ticks(postponement)
+		t.postponed, t.rang = true, d.now
 		t.expires += uint64(t.timeout)
 		return
 	}
+	d.endTemplate(t)
+}
+
+func (d *Director) endTemplate(t *template) {
 	t.dest.persistent--
 	d.templates = slices.DeleteFunc(d.templates, func(other *template) bool { return other == t })
 }

@@ -35,6 +35,8 @@ const (
 	BadFragment      Verdict = "bad-fragment"
 	Stray            Verdict = "stray"
 	Unanswered       Verdict = "unanswered"
+	Reset            Verdict = "reset"
+	NoRoom           Verdict = "no-room"
 )
 
 // Verdicts are those that the model can reach.
@@ -43,6 +45,7 @@ var Verdicts = []Verdict{
 	ReplyExpired, MasqIn, MasqOut, Tunnel, Route, ErrorIn, ErrorOut, NoDestination, NoRoute, TTLExceeded,
 	TooBig, DestinationGone, NoNeighbour, BadChecksum, ErrorExpired, NeedsFragmenting, BadFragment,
 	Stray, Unanswered,
+	Reset, NoRoom,
 }
 
 // Outcome is what became of a packet.
