@@ -5,9 +5,13 @@ package dataplane
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/lvsx/lvsx/internal/testenv"
 )
 
 // established is a bench with one server and one established connection to it.
@@ -134,6 +138,12 @@ func (b *bench) sendTight(ip []byte) outcome {
 	action, err := b.program.Run(&ebpf.RunOptions{
 		Data: data, DataOut: make([]byte, len(data)+256),
 		Context: context{Data: metadata, DataEnd: uint32(len(data))},
+	})
+	testenv.Need(b.t, func() error {
+		if errors.Is(err, unix.EINVAL) {
+			return errors.New("needs a kernel that takes more than 32 bytes of XDP metadata")
+		}
+		return nil
 	})
 	if err != nil {
 		b.t.Fatal(err)

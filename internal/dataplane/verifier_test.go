@@ -3,51 +3,15 @@
 package dataplane
 
 import (
-	"regexp"
-	"strconv"
 	"testing"
 
-	"github.com/cilium/ebpf"
 	"github.com/lvsx/lvsx/internal/testenv"
 )
 
-// verifierBudget is half of what the kernel's verifier is willing to look at
-// (BPF_COMPLEXITY_LIMIT_INSNS): other kernels look at more.
-const verifierBudget = 1_000_000 / 2
-
-var verifierStats = regexp.MustCompile(`(?s)verification time (\d+) usec.*processed (\d+) insns`)
-
-// TestVerifierCost prints what loading each program costs the verifier, and
-// keeps it under half of the limit.
 func TestVerifierCost(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.BPF)
 	spec, err := loadDirector()
 	if err != nil {
 		t.Fatal(err)
 	}
-	programs := spec.Programs
-	for name, program := range programs {
-		spec.Programs = map[string]*ebpf.ProgramSpec{name: program}
-		options := ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats, LogSizeStart: 1 << 20}}
-		collection, err := ebpf.NewCollectionWithOptions(spec, options)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		log := collection.Programs[name].VerifierLog
-		collection.Close()
-		stats := verifierStats.FindStringSubmatch(log)
-		if stats == nil {
-			t.Errorf("%s: the verifier does not say what it did: %q", name, log)
-			continue
-		}
-		cost, err := strconv.Atoi(stats[2])
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%s: %d instructions processed in %s µs", name, cost, stats[1])
-		if cost > verifierBudget {
-			t.Errorf("%s: %d instructions processed, more than %d", name, cost, verifierBudget)
-		}
-	}
+	testenv.CheckVerifierCost(t, spec)
 }
