@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 SBIN = $(DESTDIR)$(PREFIX)/sbin
 
-.PHONY: all generate test lab bench check install
+.PHONY: all generate test lab bench guest check install
 
 all:
 	CGO_ENABLED=0 go build -trimpath -o lvsx ./cmd/lvsx
@@ -20,6 +20,10 @@ lab:
 
 bench:
 	go run ./cmd/lvsx bench
+
+# The packet tests on another kernel; GUEST runs a command there, see CONTRIBUTING.md.
+guest:
+	GUEST='$(GUEST)' RUN='$(RUN)' .ci/guest
 
 # What CI does, as root; installs what it needs on Debian.
 check:
