@@ -67,6 +67,16 @@ static __noinline enum verdict must_split(struct packet *pkt, __u16 mtu,
 	return VERDICT_COUNT;
 }
 
+/*
+ * A tunnel in IPv6 that leaves less than IPv6 needs (RFC 8200, section 5): what
+ * does not fit is dropped, and nobody is told (ip_vs_xmit.c:
+ * __ip_vs_get_out_rt_v6()).
+ */
+static __noinline int is_narrow(const struct dest *dest)
+{
+	return !is_ipv4(&dest->rip) && dest->mtu < IPV6_MIN_MTU + tunnel_overhead(dest);
+}
+
 /* Why a packet cannot go on as it is. VERDICT_COUNT: it can. */
 static __always_inline enum verdict check_limits(struct packet *pkt, const struct dest *dest,
 						 enum forwarding forwarding, __u32 overhead,
@@ -83,7 +93,7 @@ static __always_inline enum verdict check_limits(struct packet *pkt, const struc
 	if (is_merged(pkt, from))
 		return can_send_merged(pkt, dest->next.ifindex, from) ? VERDICT_COUNT
 								      : VERDICT_MERGED;
-	if (dest->flags & DEST_NARROW) /* nobody is told (ip_vs_xmit.c: __ip_vs_get_out_rt_v6()) */
+	if (forwarding == FORWARDING_TUNNEL && is_narrow(dest))
 		return must_split(pkt, 0, from);
 	if (may_be_fragmented(pkt) || (forwarding == FORWARDING_TUNNEL && ignores_df(pkt)))
 		return must_split(pkt, dest->mtu, from);

@@ -196,8 +196,6 @@ __noinline int learn_from(struct xdp_md *ctx, struct path_news *news)
 	if (!dest || forwarding_of(found.conn) != FORWARDING_TUNNEL || !leads_to(&outer, dest))
 		return 0;
 	learn_mtu(dest, news->ipv6 && news->mtu < IPV6_MIN_MTU ? IPV6_MIN_MTU : news->mtu);
-	if (news->ipv6 && dest->mtu < IPV6_MIN_MTU + tunnel_overhead(dest))
-		dest->flags |= DEST_NARROW;
 	return 1;
 }
 

@@ -251,7 +251,6 @@ func (d *Dataplane) configure(dest *destination, config ipvs.Destination) {
 		entry.TunnelPort = networkOrder(config.TunnelPort)
 	}
 	entry.Forwarding = directorForwarding(config.Forwarding)
-	noteNarrow(entry)
 	setThresholds(&d.loads.at[dest.index], config.Upper, config.Lower)
 	if config.Forwarding == ipvs.Masq && entry.Flags&directorDestFlagsDEST_WAS_MASQ == 0 {
 		entry.Flags |= directorDestFlagsDEST_WAS_MASQ

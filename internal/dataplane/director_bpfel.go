@@ -129,7 +129,6 @@ const (
 	directorDestFlagsDEST_NO_ROUTE  directorDestFlags = 4
 	directorDestFlagsDEST_WAS_MASQ  directorDestFlags = 8
 	directorDestFlagsDEST_QUIESCED  directorDestFlags = 16
-	directorDestFlagsDEST_NARROW    directorDestFlags = 32
 )
 
 type directorDestLoad struct {
@@ -400,6 +399,16 @@ type directorSipScratch struct {
 	_     structs.HostLayout
 	Bytes [4096]uint8
 	Call  directorCall
+	Scan  struct {
+		_      structs.HostLayout
+		Hash   uint64
+		At     uint32
+		Limit  uint32
+		Start  uint32
+		Value  uint32
+		Domain uint32
+		Part   uint32
+	}
 }
 
 type directorSlot struct {

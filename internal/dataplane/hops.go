@@ -67,35 +67,10 @@ func (d *Dataplane) setHop(dest *destination, hop NextHop) {
 	}
 	entry.Flags = flags
 	entry.Mtu = uint16(min(hop.MTU, math.MaxUint16))
-	noteNarrow(entry)
 	if hop.Address.IsValid() {
 		entry.TunnelSource = toAddr(hop.Address)
 	}
 	setFrame(&entry.Next, hop)
-}
-
-// noteNarrow tells whether a destination's tunnel is in IPv6 and leaves less than
-// IPv6 needs of any link (RFC 8200, section 5). An error that shrinks the path
-// later has the datapath do the same.
-func noteNarrow(entry *directorDest) {
-	const leastMTU, header, greHeader, greSum, gueHeader = 1280, 40, 4, 4, 12
-	entry.Flags &^= directorDestFlagsDEST_NARROW
-	if entry.Forwarding != directorForwardingFORWARDING_TUNNEL || fromAddr(entry.Rip).Is4() {
-		return
-	}
-	overhead := header
-	switch entry.Tunnel & directorTunnelTUNNEL_TYPE {
-	case directorTunnelTUNNEL_GRE:
-		overhead += greHeader
-		if entry.Tunnel&directorTunnelTUNNEL_CSUM != 0 {
-			overhead += greSum
-		}
-	case directorTunnelTUNNEL_GUE:
-		overhead += gueHeader
-	}
-	if int(entry.Mtu) < leastMTU+overhead {
-		entry.Flags |= directorDestFlagsDEST_NARROW
-	}
 }
 
 // setFrame writes the 16 bytes in two halves. The first holds the neighbour's
