@@ -21,9 +21,9 @@ lab:
 bench:
 	go run ./cmd/lvsx bench
 
-# The packet tests on another kernel; GUEST runs a command there, see CONTRIBUTING.md.
+# The packet tests on another kernel; by a command in GUEST, see CONTRIBUTING.md.
 guest:
-	GUEST='$(GUEST)' RUN='$(RUN)' .ci/guest
+	.ci/guest
 
 # What CI does, as root; installs what it needs on Debian.
 check:
