@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 SBIN = $(DESTDIR)$(PREFIX)/sbin
 
-.PHONY: all generate test lab bench guest check install
+.PHONY: all generate test lab bench guest instructions check install
 
 all:
 	CGO_ENABLED=0 go build -trimpath -o lvsx ./cmd/lvsx
@@ -24,6 +24,10 @@ bench:
 # The packet tests on another kernel; by a command in GUEST, see CONTRIBUTING.md.
 guest:
 	.ci/guest
+
+# Instructions a packet, ours and the kernel's; by a command in GUEST, see docs/performance.md.
+instructions: all
+	$(GUEST) "$(CURDIR)/lvsx bench path"
 
 # What CI does, as root; installs what it needs on Debian.
 check:

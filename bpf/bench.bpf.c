@@ -201,6 +201,69 @@ int drive(struct xdp_md *ctx)
 	return XDP_ABORTED;
 }
 
+/* The stack takes no packet whose header's checksum is wrong. */
+static __always_inline int finish_header(struct xdp_md *ctx)
+{
+	struct segment *segment = (void *)(long)ctx->data + ETH_HLEN;
+	__u16 *check = (void *)segment + 10;
+	__u64 sum;
+
+	if ((void *)(segment + 1) > (void *)(long)ctx->data_end)
+		return 0;
+	*check = 0;
+	sum = (__u64)segment->ip[0] + segment->ip[1] + segment->ip[2] + segment->saddr +
+	      segment->daddr;
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	*check = ~sum;
+	return 1;
+}
+
+/*
+ * Run on live frames, which go out of the interface that they are said to have
+ * come in by. Between batches of them the kernel lets them go their whole way.
+ */
+SEC("xdp")
+int generate(struct xdp_md *ctx)
+{
+	if (!batch.sent)
+		batch.started = bpf_ktime_get_ns();
+	if (batch.sent == batch.total) {
+		if (!batch.stopped)
+			batch.stopped = bpf_ktime_get_ns();
+		return XDP_DROP;
+	}
+	batch.sent++;
+	if (!make_ipv4(ctx))
+		return XDP_ABORTED;
+	return finish_header(ctx) ? XDP_TX : XDP_ABORTED;
+}
+
+/* The end of a whole way. */
+__u64 sunk SEC(".data.sunk");
+
+SEC("xdp")
+int sink(struct xdp_md *ctx __attribute__((unused)))
+{
+	__sync_fetch_and_add(&sunk, 1);
+	return XDP_DROP;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} ways SEC(".maps");
+
+SEC("xdp")
+int floor_redirect(struct xdp_md *ctx __attribute__((unused)))
+{
+	return bpf_redirect_map(&ways, 0, XDP_DROP);
+}
+
 SEC("xdp")
 int floor_pass(struct xdp_md *ctx __attribute__((unused)))
 {

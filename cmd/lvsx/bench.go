@@ -49,5 +49,34 @@ one run compare: docs/performance.md says what they mean.`,
 	cmd.Flags().BoolVar(&quick, "quick", false, "fewer and shorter rounds")
 	cmd.Flags().StringVar(&cases, "cases", "", "only cases and floors whose names match `regexp`")
 	addOutputFlag(cmd, &output)
+	cmd.AddCommand(newBenchPathCommand())
+	return cmd
+}
+
+func newBenchPathCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "path [-o table|json]",
+		Short: "Measure whole ways of packets, beside the kernel's own directors",
+		Long: `Send packets from a generator through virtual links and a director to a sink,
+all in a network namespace of its own: lvsx, the kernel's IPVS and nftables as
+far as the machine has them, and floors. Run in an emulator whose clock counts
+instructions, it prints those: docs/performance.md.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "table" && output != "json" {
+				return fmt.Errorf("output %q: not one of table, json", output)
+			}
+			report, err := bench.RunPath(cmd.Context(), bench.ThePath)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return writeJSON(cmd.OutOrStdout(), report)
+			}
+			return report.Print(cmd.OutOrStdout())
+		},
+	}
+	addOutputFlag(cmd, &output)
 	return cmd
 }

@@ -42,20 +42,23 @@ func Run(ctx context.Context, config Config) (Report, error) {
 	if config.Flows < servers || config.Flows&(config.Flows-1) != 0 {
 		return Report{}, fmt.Errorf("measure %d flows: not a power of two from %d on", config.Flows, servers)
 	}
-	type result struct {
-		report Report
-		err    error
-	}
-	results := make(chan result)
+	var report Report
+	err := onOwnThread(func() (err error) {
+		report, err = run(ctx, config)
+		return err
+	})
+	return report, err
+}
+
+// onOwnThread runs f on a thread that is never unlocked: it ends with the
+// goroutine, and with it the namespace, the place and the priority it has.
+func onOwnThread(f func() error) error {
+	done := make(chan error)
 	go func() {
-		// Never unlocked: the thread ends with the goroutine, and with it
-		// the namespace, the place and the priority it has.
 		runtime.LockOSThread()
-		report, err := run(ctx, config)
-		results <- result{report, err}
+		done <- f()
 	}()
-	r := <-results
-	return r.report, r.err
+	return <-done
 }
 
 func run(ctx context.Context, config Config) (report Report, err error) {

@@ -64,17 +64,22 @@ type benchServiceKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	benchMapLines         = "lines"
-	benchMapServices      = "services"
-	benchMapTarget        = "target"
-	benchProgDrive        = "drive"
-	benchProgFloorArray   = "floor_array"
-	benchProgFloorHash    = "floor_hash"
-	benchProgFloorMacSwap = "floor_mac_swap"
-	benchProgFloorPass    = "floor_pass"
-	benchProgFloorWait    = "floor_wait"
-	benchVarBatch         = "batch"
-	benchVarLineCount     = "line_count"
+	benchMapLines          = "lines"
+	benchMapServices       = "services"
+	benchMapTarget         = "target"
+	benchMapWays           = "ways"
+	benchProgDrive         = "drive"
+	benchProgFloorArray    = "floor_array"
+	benchProgFloorHash     = "floor_hash"
+	benchProgFloorMacSwap  = "floor_mac_swap"
+	benchProgFloorPass     = "floor_pass"
+	benchProgFloorRedirect = "floor_redirect"
+	benchProgFloorWait     = "floor_wait"
+	benchProgGenerate      = "generate"
+	benchProgSink          = "sink"
+	benchVarBatch          = "batch"
+	benchVarLineCount      = "line_count"
+	benchVarSunk           = "sunk"
 )
 
 // loadBench returns the embedded CollectionSpec for bench.
@@ -119,12 +124,15 @@ type benchSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type benchProgramSpecs struct {
-	Drive        *ebpf.ProgramSpec `ebpf:"drive"`
-	FloorArray   *ebpf.ProgramSpec `ebpf:"floor_array"`
-	FloorHash    *ebpf.ProgramSpec `ebpf:"floor_hash"`
-	FloorMacSwap *ebpf.ProgramSpec `ebpf:"floor_mac_swap"`
-	FloorPass    *ebpf.ProgramSpec `ebpf:"floor_pass"`
-	FloorWait    *ebpf.ProgramSpec `ebpf:"floor_wait"`
+	Drive         *ebpf.ProgramSpec `ebpf:"drive"`
+	FloorArray    *ebpf.ProgramSpec `ebpf:"floor_array"`
+	FloorHash     *ebpf.ProgramSpec `ebpf:"floor_hash"`
+	FloorMacSwap  *ebpf.ProgramSpec `ebpf:"floor_mac_swap"`
+	FloorPass     *ebpf.ProgramSpec `ebpf:"floor_pass"`
+	FloorRedirect *ebpf.ProgramSpec `ebpf:"floor_redirect"`
+	FloorWait     *ebpf.ProgramSpec `ebpf:"floor_wait"`
+	Generate      *ebpf.ProgramSpec `ebpf:"generate"`
+	Sink          *ebpf.ProgramSpec `ebpf:"sink"`
 }
 
 // benchMapSpecs contains maps before they are loaded into the kernel.
@@ -134,6 +142,7 @@ type benchMapSpecs struct {
 	Lines    *ebpf.MapSpec `ebpf:"lines"`
 	Services *ebpf.MapSpec `ebpf:"services"`
 	Target   *ebpf.MapSpec `ebpf:"target"`
+	Ways     *ebpf.MapSpec `ebpf:"ways"`
 }
 
 // benchVariableSpecs contains global variables before they are loaded into the kernel.
@@ -142,6 +151,7 @@ type benchMapSpecs struct {
 type benchVariableSpecs struct {
 	Batch     *ebpf.VariableSpec `ebpf:"batch"`
 	LineCount *ebpf.VariableSpec `ebpf:"line_count"`
+	Sunk      *ebpf.VariableSpec `ebpf:"sunk"`
 }
 
 // benchObjects contains all objects after they have been loaded into the kernel.
@@ -167,6 +177,7 @@ type benchMaps struct {
 	Lines    *ebpf.Map `ebpf:"lines"`
 	Services *ebpf.Map `ebpf:"services"`
 	Target   *ebpf.Map `ebpf:"target"`
+	Ways     *ebpf.Map `ebpf:"ways"`
 }
 
 func (m *benchMaps) Close() error {
@@ -174,6 +185,7 @@ func (m *benchMaps) Close() error {
 		m.Lines,
 		m.Services,
 		m.Target,
+		m.Ways,
 	)
 }
 
@@ -183,18 +195,22 @@ func (m *benchMaps) Close() error {
 type benchVariables struct {
 	Batch     *ebpf.Variable `ebpf:"batch"`
 	LineCount *ebpf.Variable `ebpf:"line_count"`
+	Sunk      *ebpf.Variable `ebpf:"sunk"`
 }
 
 // benchPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type benchPrograms struct {
-	Drive        *ebpf.Program `ebpf:"drive"`
-	FloorArray   *ebpf.Program `ebpf:"floor_array"`
-	FloorHash    *ebpf.Program `ebpf:"floor_hash"`
-	FloorMacSwap *ebpf.Program `ebpf:"floor_mac_swap"`
-	FloorPass    *ebpf.Program `ebpf:"floor_pass"`
-	FloorWait    *ebpf.Program `ebpf:"floor_wait"`
+	Drive         *ebpf.Program `ebpf:"drive"`
+	FloorArray    *ebpf.Program `ebpf:"floor_array"`
+	FloorHash     *ebpf.Program `ebpf:"floor_hash"`
+	FloorMacSwap  *ebpf.Program `ebpf:"floor_mac_swap"`
+	FloorPass     *ebpf.Program `ebpf:"floor_pass"`
+	FloorRedirect *ebpf.Program `ebpf:"floor_redirect"`
+	FloorWait     *ebpf.Program `ebpf:"floor_wait"`
+	Generate      *ebpf.Program `ebpf:"generate"`
+	Sink          *ebpf.Program `ebpf:"sink"`
 }
 
 func (p *benchPrograms) Close() error {
@@ -204,7 +220,10 @@ func (p *benchPrograms) Close() error {
 		p.FloorHash,
 		p.FloorMacSwap,
 		p.FloorPass,
+		p.FloorRedirect,
 		p.FloorWait,
+		p.Generate,
+		p.Sink,
 	)
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // Sizes of frames in bytes, of bpf/bench.bpf.c: FRAME_SIZE and FRAME6_SIZE.
@@ -34,7 +35,8 @@ const (
 // stream is packets of one kind: of flows 0 to flows-1, which differ in their
 // clients' addresses and ports.
 type stream struct {
-	flags   tcpFlags
+	udp     bool
+	flags   tcpFlags   // of TCP
 	vip     netip.Addr // where clients send to
 	servers netip.Addr // the first real server, if packets come from those
 	clients netip.Addr // the first
@@ -138,6 +140,11 @@ func (s *stream) frame() [frameSize]byte {
 	copy(f[6:], clientMAC[:])
 	copy(f[12:], []byte{0x08, 0x00})
 	copy(f[14:], []byte{0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6})
+	if s.udp {
+		f[23] = unix.IPPROTO_UDP
+		copy(f[38:], []byte{0, 20, 1, 1}) // with a checksum, which then has to be kept right
+		return f
+	}
 	f[46] = 5 << 4
 	f[47] = byte(s.flags)
 	return f

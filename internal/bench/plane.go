@@ -27,6 +27,7 @@ const (
 // service is a virtual service of the benchmark.
 type service struct {
 	name       string
+	protocol   ipvs.Protocol
 	forwarding ipvs.Forwarding
 	scheduler  string
 	vip        netip.Addr
@@ -38,11 +39,11 @@ type service struct {
 // The services: one for each method, then variants of one. All but the last
 // send by the interface that packets come in by, as the MAC swap does.
 var (
-	direct   = service{"dr", ipvs.Route, "rr", address(192, 0, 2, 1), address(10, 0, 1, 0), "lo", "route"}
-	tunnel   = service{"ipip", ipvs.Tunnel, "rr", address(192, 0, 2, 2), address(10, 0, 2, 0), "lo", "tunnel"}
-	nat      = service{"nat", ipvs.Masq, "rr", address(192, 0, 2, 3), address(10, 0, 3, 0), "lo", "masq-in"}
-	weighted = service{"dr-wrr", ipvs.Route, "wrr", address(192, 0, 2, 4), address(10, 0, 1, 0), "lo", "route"}
-	twoArmed = service{"dr-redirect", ipvs.Route, "rr", address(192, 0, 2, 5), address(10, 0, 4, 0), secondPort, "route"}
+	direct   = service{"dr", ipvs.TCP, ipvs.Route, "rr", address(192, 0, 2, 1), address(10, 0, 1, 0), "lo", "route"}
+	tunnel   = service{"ipip", ipvs.TCP, ipvs.Tunnel, "rr", address(192, 0, 2, 2), address(10, 0, 2, 0), "lo", "tunnel"}
+	nat      = service{"nat", ipvs.TCP, ipvs.Masq, "rr", address(192, 0, 2, 3), address(10, 0, 3, 0), "lo", "masq-in"}
+	weighted = service{"dr-wrr", ipvs.TCP, ipvs.Route, "wrr", address(192, 0, 2, 4), address(10, 0, 1, 0), "lo", "route"}
+	twoArmed = service{"dr-redirect", ipvs.TCP, ipvs.Route, "rr", address(192, 0, 2, 5), address(10, 0, 4, 0), secondPort, "route"}
 	direct6  = direct.inIPv6()
 	tunnel6  = tunnel.inIPv6()
 	nat6     = nat.inIPv6()
@@ -167,7 +168,7 @@ func (s service) realServers() func(yield func(netip.Addr) bool) {
 // first, so that rr gives flow n to real server n modulo servers.
 func (s service) changes() []ipvs.Change {
 	virtual := ipvs.Service{
-		Key:       ipvs.Key{Protocol: ipvs.TCP, VIP: netip.AddrPortFrom(s.vip, 80)},
+		Key:       ipvs.Key{Protocol: s.protocol, VIP: netip.AddrPortFrom(s.vip, 80)},
 		Scheduler: s.scheduler,
 	}
 	changes := []ipvs.Change{{Op: ipvs.AddService, Service: virtual}}

@@ -110,6 +110,14 @@ func mtuOf(end VethEnd) int {
 	return end.MTU
 }
 
+// AddDummy makes a link, down, that drops what it sends.
+func AddDummy(name string) error {
+	if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: name}}); err != nil {
+		return fmt.Errorf("add dummy %s: %w", name, err)
+	}
+	return nil
+}
+
 // AddBridge makes a bridge, down, without ports.
 func AddBridge(name string) error {
 	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}); err != nil {
@@ -117,6 +125,9 @@ func AddBridge(name string) error {
 	}
 	return nil
 }
+
+// SetNoARP makes the link resolve no neighbours.
+func SetNoARP(name string) error { return change(name, "resolve nothing on", netlink.LinkSetARPOff) }
 
 // SetBridge makes the link a port of the bridge.
 func SetBridge(name, bridge string) error {
