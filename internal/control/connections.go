@@ -38,11 +38,6 @@ func (l last) err() error {
 	return nil
 }
 
-type jsonLines struct{ *json.Encoder }
-
-func (l jsonLines) write(c ipvs.Conn) error { return l.Encode(c) }
-func (l jsonLines) end(end last) error      { return l.Encode(end) }
-
 // chunk is what a stream of gob consists of.
 type chunk struct {
 	Conns []ipvs.Conn
@@ -84,7 +79,7 @@ func serveConns(w http.ResponseWriter, r *http.Request, d Director) {
 		stream = &gobChunks{Encoder: gob.NewEncoder(buffer)}
 	} else {
 		w.Header().Set("Content-Type", "application/x-ndjson")
-		stream = jsonLines{json.NewEncoder(buffer)}
+		stream = &jsonLines{w: buffer}
 	}
 	end := last{End: true}
 	if err := d.Conns(func(c ipvs.Conn) error {

@@ -46,7 +46,12 @@ func (p Protocol) String() string {
 
 // MarshalText implements encoding.TextMarshaler with the lower-case name.
 func (p Protocol) MarshalText() ([]byte, error) {
-	return []byte(strings.ToLower(p.String())), nil
+	return p.AppendText(nil)
+}
+
+// AppendText implements encoding.TextAppender.
+func (p Protocol) AppendText(b []byte) ([]byte, error) {
+	return append(b, strings.ToLower(p.String())...), nil
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -187,17 +188,60 @@ func (s *session) listConns(given optionSet) error {
 		title += "        pe name          pe_data"
 	}
 	fmt.Fprintln(s.out, title)
-	numeric := given&numeric != 0
+	var line []byte
 	return s.director.Conns(func(c ipvs.Conn) error {
-		seconds := int(c.Expires.Seconds())
-		server := s.names.endpoint(c.RIP, c.Protocol, numeric)
-		if given&persistentConn != 0 && c.EngineData != "" {
-			server = fmt.Sprintf("%-16s %-18s %s", server, c.Engine, c.EngineData)
-		}
-		_, err := fmt.Fprintf(s.out, "%-3s %02d:%02d  %-11s %-18s %-18s %s\n",
-			c.Protocol, seconds/60, seconds%60, c.State,
-			s.names.endpoint(c.CIP, c.Protocol, numeric),
-			s.names.endpoint(c.VIP, c.Protocol, numeric), server)
+		line = s.appendConn(line[:0], c, given)
+		_, err := s.out.Write(line)
 		return err
 	})
+}
+
+// appendConn appends a connection's line without fmt, which would take most of
+// the time that a million of them take.
+func (s *session) appendConn(b []byte, c ipvs.Conn, given optionSet) []byte {
+	seconds := int64(c.Expires.Seconds())
+	b = appendPadded(b, c.Protocol.String(), 3)
+	b = appendTwoDigits(append(b, ' '), seconds/60)
+	b = appendTwoDigits(append(b, ':'), seconds%60)
+	b = appendPadded(append(b, "  "...), c.State, 11)
+	width := 0
+	if given&persistentConn != 0 && c.EngineData != "" {
+		width = 16
+	}
+	b = s.appendEndpoint(append(b, ' '), c.CIP, c.Protocol, given, 18)
+	b = s.appendEndpoint(append(b, ' '), c.VIP, c.Protocol, given, 18)
+	b = s.appendEndpoint(append(b, ' '), c.RIP, c.Protocol, given, width)
+	if width > 0 {
+		b = append(appendPadded(append(b, ' '), c.Engine, 18), ' ')
+		b = append(b, c.EngineData...)
+	}
+	return append(b, '\n')
+}
+
+func (s *session) appendEndpoint(b []byte, a netip.AddrPort, proto ipvs.Protocol, given optionSet, width int) []byte {
+	if given&numeric == 0 {
+		return appendPadded(b, s.names.endpoint(a, proto, false), width)
+	}
+	start := len(b)
+	return pad(a.AppendTo(b), start+width)
+}
+
+func appendPadded(b []byte, text string, width int) []byte {
+	start := len(b)
+	return pad(append(b, text...), start+width)
+}
+
+// pad fills with spaces up to a length.
+func pad(b []byte, length int) []byte {
+	for len(b) < length {
+		b = append(b, ' ')
+	}
+	return b
+}
+
+func appendTwoDigits(b []byte, n int64) []byte {
+	if n < 10 {
+		b = append(b, '0')
+	}
+	return strconv.AppendInt(b, n, 10)
 }
