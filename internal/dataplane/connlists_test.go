@@ -3,10 +3,7 @@
 package dataplane
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -32,23 +29,10 @@ var connsSlow = map[string]time.Duration{"counters-nat": 4 * time.Second, "set-t
 const timerTolerance = 2 * time.Second
 
 func TestConnectionRecordings(t *testing.T) {
-	files, err := filepath.Glob("testdata/conns/*.json")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no recordings: %v", err)
-	}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".json")
-		t.Run(name, func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var r recording
-			if err := json.Unmarshal(text, &r); err != nil {
-				t.Fatal(err)
-			}
+	for _, r := range recordings(t, "conns") {
+		t.Run(r.Name, func(t *testing.T) {
 			wrong := replayConns(t, r)
-			need, expected := connsNotBuilt[name]
+			need, expected := connsNotBuilt[r.Name]
 			switch {
 			case expected && wrong == "":
 				t.Errorf("right, though said to need %s", need)

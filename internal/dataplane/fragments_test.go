@@ -5,12 +5,9 @@ package dataplane
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -267,20 +264,8 @@ var otherFragments = map[string]string{
 
 // What the kernel's IPVS made of fragments, packet by packet.
 func TestFragmentRecordings(t *testing.T) {
-	files, err := filepath.Glob("testdata/fragments/*.json")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no recordings: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
-			var r recording
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := json.Unmarshal(text, &r); err != nil {
-				t.Fatal(err)
-			}
+	for _, r := range recordings(t, "fragments") {
+		t.Run(r.Name, func(t *testing.T) {
 			b := newBench(t, r.Setup...)
 			var sent []outcome
 			var want exchange
