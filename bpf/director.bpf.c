@@ -22,6 +22,7 @@
 #include "stray.h"
 #include "handover.h"
 #include "split.h"
+#include "local.h"
 
 /*
  * A client that uses its port again after the connection closed gets a new one,
@@ -84,14 +85,24 @@ static __always_inline struct dest *dest_of(const struct found *found)
 	return bpf_map_lookup_elem(&dests, &key);
 }
 
+/*
+ * DR and TUN: the director does not see what the real server says, unless that is
+ * the director itself.
+ */
+static __always_inline enum half half_of(const struct conn *conn, const struct dest *dest)
+{
+	if (forwarding_of(conn) == FORWARDING_MASQ ||
+	    (unlikely(dest->flags & DEST_LOCAL) && settings.local_ifindex))
+		return HALF_INPUT;
+	return HALF_INPUT_ONLY;
+}
+
 /* request handles a packet of a known connection from its client. */
 static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *pkt,
 					    struct found *found, const struct dest *dest,
 					    const struct interface *from)
 {
 	struct conn *conn = found->conn;
-	/* DR and TUN: the director does not see what the real server says. */
-	enum half half = forwarding_of(conn) == FORWARDING_MASQ ? HALF_INPUT : HALF_INPUT_ONLY;
 
 	if (unlikely(is_parting(found, dest))) {
 		enum verdict verdict = part(ctx, pkt, found, dest);
@@ -103,7 +114,7 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 	count_in(found->dest, pkt->length);
 	if (unlikely(settings.switches.drop_entry))
 		count_request(conn);
-	pkt->state = step(found, half, pkt->event, dest->timeouts, pkt->moment.now);
+	pkt->state = step(found, half_of(conn, dest), pkt->event, dest->timeouts, pkt->moment.now);
 	return forward_request(ctx, pkt, conn->flags, found->dest, dest, from);
 }
 
@@ -355,7 +366,8 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	if (!is_for_us(from, ctx->ingress_ifindex, pkt->eth))
 		return VERDICT_OTHER_HOST;
 	pkt->sending = from->flags & INTERFACE_HANDS_OVER ? SENDING_BEHIND : SENDING_XDP;
-	if (is_martian(pkt))
+	/* A client on the director may have the VIP's own address. */
+	if (likely(!is_own(ctx)) && is_martian(pkt))
 		return VERDICT_MARTIAN;
 	if (unlikely(pkt->fragmented)) {
 		verdict = assort(ctx, pkt);
@@ -394,16 +406,6 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	return request(ctx, pkt, &found, dest, from);
 }
 
-static __always_inline int address_frame(struct xdp_md *ctx, const struct hop *next)
-{
-	struct ethhdr *eth = (void *)(long)ctx->data;
-
-	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
-		return 0;
-	address_ether(eth, next);
-	return 1;
-}
-
 static __always_inline int transmit(struct xdp_md *ctx, const struct hop *next)
 {
 	if (!address_frame(ctx, next))
@@ -414,19 +416,16 @@ static __always_inline int transmit(struct xdp_md *ctx, const struct hop *next)
 }
 
 /* hand_over leaves the sending to send_on(), which finds what is left to do before the packet. */
-static __always_inline int hand_over(struct xdp_md *ctx, struct packet *pkt)
+static __noinline int hand_over(struct xdp_md *ctx, struct packet *pkt)
 {
 	struct left *left;
 
-	if (!address_frame(ctx, &pkt->next) || bpf_xdp_adjust_meta(ctx, -(int)sizeof(*left)))
+	if (unlikely(find_interface(pkt->next.ifindex)->flags & INTERFACE_LOCAL))
+		pkt->next = by_loopback();
+	if (!address_frame(ctx, &pkt->next) || !pass_down(ctx, &pkt->handover, pkt->next.ifindex))
 		return XDP_DROP;
 	left = (void *)(long)ctx->data_meta;
-	if ((void *)(left + 1) > (void *)(long)ctx->data)
-		return XDP_DROP;
-	left->handover = pkt->handover;
-	left->handover.ifindex = pkt->next.ifindex;
-	left->cut.size = 0;
-	if (unlikely(pkt->cut))
+	if (unlikely(pkt->cut) && (void *)(left + 1) <= (void *)(long)ctx->data)
 		tell_cut(left);
 	return XDP_PASS;
 }
@@ -514,7 +513,32 @@ int send_on(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (left.handover.work == HANDOVER_TUNNEL && !finish_tunnel(skb, &left.handover))
 		return TC_ACT_SHOT;
-	return bpf_redirect(left.handover.ifindex, 0);
+	if (!left.handover.ifindex)
+		return TC_ACT_UNSPEC;
+	/* A client on the director has it come in by lo, where a source may be local. */
+	return bpf_redirect(left.handover.ifindex,
+			    left.handover.ifindex == LOOPBACK_IFINDEX ? BPF_F_INGRESS : 0);
+}
+
+/* Behind send_on() on the interface of our own: what is none of ours goes on its way. */
+SEC("tcx/ingress")
+int give_back(struct __sk_buff *skb)
+{
+	return return_to_stack(skb);
+}
+
+/* Where the machine's own packets leave: clients and real servers on the director. */
+SEC("tcx/egress")
+int local_out(struct __sk_buff *skb)
+{
+	return send_out(skb, bpf_jiffies64() >> clock_shift);
+}
+
+/* The same at a moment of the test's choice; never attached. */
+SEC("tcx/egress")
+int local_out_at(struct __sk_buff *skb)
+{
+	return send_out(skb, test.now);
 }
 
 /* Run by hand, to learn how long a jiffy is and what time the datapath has; never attached. */

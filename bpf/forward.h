@@ -24,7 +24,11 @@ static __always_inline void lessen_hop_limit(struct packet *pkt)
 /* Merged by offload: no frame on the wire is above its interface's MTU. */
 static __always_inline int is_merged(const struct packet *pkt, const struct interface *from)
 {
-	return from->flags & INTERFACE_GENERIC && pkt->length > from->mtu;
+	if (!(from->flags & INTERFACE_GENERIC))
+		return 0;
+	if (from->flags & INTERFACE_LOCAL)
+		return ((const struct origin *)pkt->eth->h_source)->merged;
+	return pkt->length > from->mtu;
 }
 
 /*
@@ -106,6 +110,68 @@ enum part {
 	PART_LATER,
 };
 
+static __always_inline int address_frame(struct xdp_md *ctx, const struct hop *next)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return 0;
+	address_ether(eth, next);
+	return 1;
+}
+
+/* The way to processes of the director: lo's MAC addresses are 0. */
+static __always_inline struct hop by_loopback(void)
+{
+	return (struct hop){ .ifindex = LOOPBACK_IFINDEX };
+}
+
+/* pass_down tells the tc program behind XDP what is left to do before a packet goes on, by an
+ * interface or, if that is 0, up to the stack. */
+static __always_inline int pass_down(struct xdp_md *ctx, const struct handover *handover,
+				     __u32 ifindex)
+{
+	struct left *left;
+
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*left)))
+		return 0;
+	left = (void *)(long)ctx->data_meta;
+	if ((void *)(left + 1) > (void *)(long)ctx->data)
+		return 0;
+	left->handover = *handover;
+	left->handover.ifindex = ifindex;
+	left->cut.size = 0;
+	return 1;
+}
+
+/*
+ * judge_local tells what becomes of a packet to a real server that is the
+ * director itself. VERDICT_COUNT: NAT sends it to the address and port that are
+ * configured; what is answered there passes local.h. Nobody outside reaches
+ * 127.0.0.1 (kernel: __ip_vs_get_out_rt()).
+ */
+static __noinline enum verdict judge_local(struct xdp_md *ctx, const struct dest *dest,
+					   enum forwarding forwarding)
+{
+	if (forwarding != FORWARDING_MASQ || !settings.local_ifindex)
+		return VERDICT_LOCAL;
+	return !is_own(ctx) && is_loopback(&dest->rip) ? VERDICT_LOOPBACK : VERDICT_COUNT;
+}
+
+/* hand_up gives a translated packet to the stack, of a client on the director by lo. */
+static __noinline enum verdict hand_up(struct xdp_md *ctx, struct packet *pkt)
+{
+	const struct hop lo = by_loopback();
+	const int own = is_own(ctx);
+
+	if (pkt->sending != SENDING_BEHIND)
+		return VERDICT_LOCAL;
+	if (own && !address_frame(ctx, &lo))
+		return VERDICT_NO_ROOM;
+	return pass_down(ctx, &pkt->handover, own ? lo.ifindex : 0) ? VERDICT_LOCAL
+								    : VERDICT_NO_ROOM;
+}
+
 /* forward_part sends a packet or a fragment from the client on to the real server, by its
  * connection's flags. */
 static __always_inline enum verdict forward_part(struct xdp_md *ctx, struct packet *pkt,
@@ -117,12 +183,14 @@ static __always_inline enum verdict forward_part(struct xdp_md *ctx, struct pack
 	__u32 overhead = forwarding == FORWARDING_TUNNEL ? tunnel_overhead(dest) : 0;
 	enum verdict verdict;
 
-	if (dest->flags & DEST_LOCAL)
-		return VERDICT_LOCAL;
-	verdict = check_limits(pkt, dest, forwarding, overhead, from);
-	/* kernel: __ip_vs_get_out_rt() lessens TTL before it looks at the MTU */
-	if (verdict != VERDICT_TTL_EXCEEDED && verdict != VERDICT_NO_ROUTE)
-		lessen_hop_limit(pkt);
+	if (unlikely(dest->flags & DEST_LOCAL)) {
+		verdict = judge_local(ctx, dest, forwarding);
+	} else {
+		verdict = check_limits(pkt, dest, forwarding, overhead, from);
+		/* kernel: __ip_vs_get_out_rt() lessens TTL before it looks at the MTU */
+		if (verdict != VERDICT_TTL_EXCEEDED && verdict != VERDICT_NO_ROUTE)
+			lessen_hop_limit(pkt);
+	}
 	pkt->mtu = dest->mtu - overhead;
 	if (unlikely(verdict != VERDICT_COUNT))
 		return verdict;
@@ -134,6 +202,8 @@ static __always_inline enum verdict forward_part(struct xdp_md *ctx, struct pack
 			replace_destination(pkt, &dest->rip);
 		else
 			masquerade(ctx, pkt, dest, real_port(flags, dest, pkt->flow.port.dest));
+		if (unlikely(dest->flags & DEST_LOCAL))
+			return hand_up(ctx, pkt);
 		return VERDICT_MASQ_IN;
 	case FORWARDING_TUNNEL:
 		return encapsulate(ctx, pkt, dest, key) ? VERDICT_TUNNEL : VERDICT_NO_ROOM;
@@ -188,6 +258,8 @@ static __always_inline int set_client_hop(struct xdp_md *ctx, struct packet *pkt
 	out = find_interface(conn->rest.hop.ifindex);
 	if (!out->ifindex || (__u16)out->ifindex != conn->rest.hop.ifindex)
 		return 0;
+	if (unlikely(out->flags & INTERFACE_LOCAL)) /* XDP cannot send to lo */
+		pkt->sending = SENDING_BEHIND;
 	pkt->next = client_hop_by(&conn->rest.hop, out);
 	return 1;
 }

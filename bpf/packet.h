@@ -167,6 +167,13 @@ static __always_inline int is_martian(const struct packet *pkt)
 	return is_martian_ipv4(&flow->src) || to_ipv4(&flow->src) == to_ipv4(&flow->dst);
 }
 
+/* 127.0.0.0/8, ::1 */
+static __always_inline int is_loopback(const union addr *addr)
+{
+	return is_ipv4(addr) ? addr->bytes[12] == 127
+			     : !addr->halves[0] && addr->halves[1] == bpf_cpu_to_be64(1);
+}
+
 /* fe80::/10 */
 static __always_inline int is_link_local(const union addr *addr)
 {

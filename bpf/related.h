@@ -168,12 +168,17 @@ static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet 
 	__u32 key = found->dest, overhead = 0;
 	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
 
-	if (!dest || dest->flags & DEST_LOCAL)
+	if (!dest || (dest->flags & DEST_LOCAL &&
+		      (forwarding_of(conn) != FORWARDING_MASQ || !settings.local_ifindex)))
 		return VERDICT_UNRELATED;
 	if (forwarding_of(conn) == FORWARDING_MASQ && !is_intact(ctx, pkt))
 		return VERDICT_BAD_CHECKSUM;
 	if (dest->flags & DEST_AVAILABLE)
 		count_in(found->dest, pkt->length);
+	if (dest->flags & DEST_LOCAL) {
+		translate_in(pkt, quote, &dest->rip, real_port(conn->flags, dest, conn->vport));
+		return VERDICT_LOCAL;
+	}
 	if (hop_limit(pkt) <= 1)
 		return VERDICT_ERROR_EXPIRED;
 	if (dest->flags & DEST_NO_ROUTE || !dest->next.ifindex)
@@ -367,7 +372,7 @@ static __always_inline enum verdict relate(struct xdp_md *ctx, struct packet *pk
 		return VERDICT_UNRELATED;
 	if (!is_for_us(find_interface(ctx->ingress_ifindex), ctx->ingress_ifindex, pkt->eth))
 		return VERDICT_OTHER_HOST;
-	if (is_martian(pkt))
+	if (is_martian(pkt) && !is_own(ctx))
 		return VERDICT_MARTIAN;
 	if (may_quote_tunnel(pkt, icmp)) {
 		verdict = relate_tunnel(ctx, pkt, (void *)(icmp + 1));

@@ -41,6 +41,12 @@ static __always_inline const struct interface *find_interface(__u32 ifindex)
 	return &settings.interfaces[ifindex & (INTERFACES - 1)];
 }
 
+/* is_own tells whether a packet was sent by the director itself (local.h). */
+static __always_inline int is_own(const struct xdp_md *ctx)
+{
+	return ctx->ingress_ifindex == settings.local_ifindex;
+}
+
 /* A switch may flood what is for others; the kernel's IPVS leaves that alone, too. */
 static __always_inline int is_for_us(const struct interface *interface, __u32 ifindex,
 				     const struct ethhdr *eth)

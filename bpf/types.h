@@ -21,6 +21,7 @@
 #include "types/life.h"
 #include "types/fragment.h"
 #include "types/settings.h"
+#include "types/local.h"
 #include "types/handover.h"
 #include "types/clock.h"
 

@@ -11,6 +11,7 @@ enum interface_flags {
 	INTERFACE_GENERIC = 1,	  /* generic XDP: sees packets merged by offload */
 	INTERFACE_HANDS_OVER = 2, /* the tc program behind XDP sends all packets */
 	INTERFACE_SPLITS = 4,	  /* it can send those that are too big, in fragments */
+	INTERFACE_LOCAL = 8,	  /* by it come packets that the director itself sends */
 };
 
 /* An interface that the director is attached to. */
@@ -82,6 +83,8 @@ struct director_settings {
 	__u32 second;		 /* in ticks */
 	__u32 icmp_rate;	 /* ICMP errors that may be sent in a second; 0: any number */
 	__u32 icmp_burst;	 /* at once */
+	__u32 local_ifindex;	 /* of the interface with INTERFACE_LOCAL, 0: there is none */
+	__u32 local_servers;	 /* whether the director itself is a real server */
 	__u32 fragment_life;	 /* how long a first fragment is remembered, in ticks */
 	__u16 epoch;		 /* bumped by any route or neighbour change, never 0 */
 	__u16 unprivileged_port; /* the first, in the machine's order */

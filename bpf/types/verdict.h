@@ -46,6 +46,7 @@ enum verdict {
 	VERDICT_DEFENCE,      /* drop_packet: not every new connection is taken */
 	VERDICT_BAD_FRAGMENT, /* tiny, or over what came before: only an attacker makes such */
 	VERDICT_UNANSWERED,   /* an ICMP error was due, but too many were sent */
+	VERDICT_LOOPBACK,     /* from outside to a real server that is 127.0.0.1 or ::1 */
 	VERDICT_COUNT,
 };
 

@@ -91,6 +91,9 @@ func (d *Dataplane) adoptDestination(index uint32, s *service) *destination {
 	if entry.Flags&directorDestFlagsDEST_WAS_MASQ != 0 {
 		d.rips.add(dest.rip.Addr())
 	}
+	if isLocal(entry) {
+		d.countLocal(1)
+	}
 	return dest
 }
 

@@ -40,7 +40,7 @@ func pinName(ifindex int, mode Mode) string {
 }
 
 func parsePinName(name string) (ifindex int, mode Mode, ok bool) {
-	for _, mode := range []Mode{Native, Generic, behind} {
+	for _, mode := range []Mode{Native, Generic, behind, egress, giveBack} {
 		suffix := "-" + string(mode)
 		if len(name) <= len(suffix) || name[len(name)-len(suffix):] != suffix {
 			continue
@@ -83,27 +83,13 @@ func (d *Dataplane) Attach(ifindex int, mode Mode) error {
 	return d.attachBehind(ifindex)
 }
 
-// loadSender loads the tc program, where the kernel has tcx to attach it by. It
-// shares maps with the one that it is behind.
-func loadSender(spec *ebpf.ProgramSpec, maps *directorMaps) (*ebpf.Program, error) {
-	const tcx = 6<<16 | 6<<8
+// hasTCX tells whether tc programs can be attached by links.
+func hasTCX() (bool, error) {
 	version, err := features.LinuxVersionCode()
 	if err != nil {
-		return nil, fmt.Errorf("read kernel's version: %w", err)
+		return false, fmt.Errorf("read kernel's version: %w", err)
 	}
-	if version < tcx {
-		return nil, nil
-	}
-	for name, m := range map[string]*ebpf.Map{directorMapDests: maps.Dests, directorMapSplitPayloads: maps.SplitPayloads} {
-		if err := spec.Instructions.AssociateMap(name, m); err != nil {
-			return nil, fmt.Errorf("load program behind XDP: %w", err)
-		}
-	}
-	program, err := ebpf.NewProgram(spec)
-	if err != nil {
-		return nil, fmt.Errorf("load program behind XDP: %w", err)
-	}
-	return program, nil
+	return version >= 6<<16|6<<8, nil
 }
 
 // behind names the pinned links of the tc program.
@@ -116,15 +102,12 @@ func (d *Dataplane) attachBehind(ifindex int) error {
 	if d.sender == nil {
 		return nil
 	}
-	l, err := link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: d.sender, Attach: ebpf.AttachTCXIngress})
+	l, err := d.attachTCX(ifindex, behind, d.sender, ebpf.AttachTCXIngress)
 	if errors.Is(err, ebpf.ErrNotSupported) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("attach behind XDP to interface %d: %w", ifindex, err)
-	}
-	if err := d.pinLink(l, pinName(ifindex, behind)); err != nil {
-		return errors.Join(err, l.Close())
+		return err
 	}
 	d.links[ifindex].behind = l
 	return nil
@@ -159,6 +142,9 @@ func (d *Dataplane) pinLink(l link.Link, name string) error {
 
 // Detach takes the program off an interface, also one that is gone.
 func (d *Dataplane) Detach(ifindex int) error {
+	if err := d.detachLocal(ifindex); err != nil {
+		return err
+	}
 	a, ok := d.links[ifindex]
 	if !ok {
 		return nil
@@ -166,25 +152,31 @@ func (d *Dataplane) Detach(ifindex int) error {
 	delete(d.links, ifindex)
 	// XDP first: what it hands over must still be sent.
 	for _, l := range []link.Link{a.link, a.behind} {
-		if l == nil {
-			continue
-		}
-		var unpin error
-		if d.config.PinDir != "" {
-			unpin = l.Unpin()
-		}
-		if err := errors.Join(unpin, l.Close()); err != nil {
+		if err := d.detachLink(l); err != nil {
 			return fmt.Errorf("detach from interface %d: %w", ifindex, err)
 		}
 	}
 	return nil
 }
 
-// Attached returns the interfaces that the program runs on.
+func (d *Dataplane) detachLink(l link.Link) error {
+	if l == nil {
+		return nil
+	}
+	var unpin error
+	if d.config.PinDir != "" {
+		unpin = l.Unpin()
+	}
+	return errors.Join(unpin, l.Close())
+}
+
+// Attached returns the interfaces that the program runs on, but for its own.
 func (d *Dataplane) Attached() map[int]Mode {
 	modes := make(map[int]Mode, len(d.links))
 	for ifindex, a := range d.links {
-		modes[ifindex] = a.mode
+		if ifindex != d.local.ifindex {
+			modes[ifindex] = a.mode
+		}
 	}
 	return modes
 }
@@ -230,6 +222,10 @@ func (d *Dataplane) adoptLink(path string, ifindex int, mode Mode) error {
 	switch {
 	case at != ifindex, mode == behind && !attached:
 		return errors.Join(l.Unpin(), l.Close())
+	case mode == egress:
+		d.local.egress[ifindex] = l
+	case mode == giveBack:
+		d.local.giveBack, d.local.ifindex = l, ifindex
 	case mode == behind:
 		a.behind = l
 	default:
@@ -267,5 +263,5 @@ func (d *Dataplane) Replace() error {
 			return fmt.Errorf("replace program on interface %d: %w", ifindex, err)
 		}
 	}
-	return nil
+	return d.replaceLocal()
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
@@ -84,6 +86,7 @@ type Dataplane struct {
 	killed       []killed         // whose ends may not know yet
 	defence      defence
 	links        map[int]*attachment
+	local        local
 }
 
 // Open loads the datapath, or adopts what is pinned and puts its own program in
@@ -101,6 +104,7 @@ func Open(config Config) (*Dataplane, error) {
 		byRIP:  make(map[netip.Addr][]*destination),
 		hops:   make(map[netip.Addr]NextHop),
 		links:  make(map[int]*attachment),
+		local:  local{egress: make(map[int]link.Link)},
 
 		defence: defence{freePages: freePages, random: rand.Uint32N},
 	}
@@ -132,16 +136,8 @@ func (d *Dataplane) load() error {
 	if d.config.program == "" {
 		d.config.program = directorProgDirector
 	}
-	// Verifying takes its time: nothing is loaded but what runs.
-	send := spec.Programs[directorProgSendOn]
-	spec.Programs = map[string]*ebpf.ProgramSpec{directorProgDirector: spec.Programs[d.config.program]}
-	var loaded struct {
-		directorMaps
-		Program  *ebpf.Program  `ebpf:"director"`
-		Test     *ebpf.Variable `ebpf:"test"`
-		Settings *ebpf.Map      `ebpf:".data.settings"`
-	}
-	err = spec.LoadAndAssign(&loaded, &ebpf.CollectionOptions{MapReplacements: pinned.maps})
+	var loaded loaded
+	err = d.loadInto(&loaded, spec, &ebpf.CollectionOptions{MapReplacements: pinned.maps})
 	pinned.close()
 	if err != nil {
 		var verifier *ebpf.VerifierError
@@ -152,9 +148,7 @@ func (d *Dataplane) load() error {
 	}
 	d.adopted, d.seed = len(pinned.maps) > 0, pinned.identity.Seed
 	d.maps, d.program, d.test = loaded.directorMaps, loaded.Program, loaded.Test
-	if d.sender, err = loadSender(send, &loaded.directorMaps); err != nil {
-		return err
-	}
+	d.sender, d.local.out, d.local.back = loaded.Sender, loaded.Out, loaded.Back
 	defer loaded.Settings.Close()
 	if err := d.mapAll(loaded.Settings); err != nil {
 		return err
@@ -170,6 +164,47 @@ func (d *Dataplane) load() error {
 	d.settings.Postponement = d.clock.ticks(postponement)
 	d.settings.UnprivilegedPort = unprivilegedPort
 	return d.pin(spec, pinned)
+}
+
+// loaded is what is made of the object, programs behind tcx where the kernel has
+// that (Linux 6.6).
+type loaded struct {
+	inXDP
+	behindTCX
+}
+
+type inXDP struct {
+	directorMaps
+	Program  *ebpf.Program  `ebpf:"director"`
+	Test     *ebpf.Variable `ebpf:"test"`
+	Settings *ebpf.Map      `ebpf:".data.settings"`
+}
+
+type behindTCX struct {
+	Sender *ebpf.Program `ebpf:"send_on"`
+	Out    *ebpf.Program `ebpf:"local_out"`
+	Back   *ebpf.Program `ebpf:"give_back"`
+}
+
+// loadInto loads nothing but what runs: verifying takes its time.
+func (d *Dataplane) loadInto(all *loaded, spec *ebpf.CollectionSpec, options *ebpf.CollectionOptions) error {
+	programs := map[string]*ebpf.ProgramSpec{directorProgDirector: spec.Programs[d.config.program]}
+	tcx, err := hasTCX()
+	if err != nil {
+		return err
+	}
+	if !tcx {
+		spec.Programs = programs
+		return spec.LoadAndAssign(&all.inXDP, options)
+	}
+	programs[directorProgSendOn] = spec.Programs[directorProgSendOn]
+	programs[directorProgGiveBack] = spec.Programs[directorProgGiveBack]
+	programs[directorProgLocalOut] = spec.Programs[directorProgLocalOut]
+	if d.config.program == directorProgDirectorAt {
+		programs[directorProgLocalOut] = spec.Programs[directorProgLocalOutAt]
+	}
+	spec.Programs = programs
+	return spec.LoadAndAssign(all, options)
 }
 
 func (d *Dataplane) mapAll(settings *ebpf.Map) (err error) {
@@ -225,7 +260,7 @@ func (d *Dataplane) Close() error {
 	}
 	errs = append(errs, d.services.unmap(), d.lists.unmap(), d.slots.unmap(), d.tables.unmap(), d.dests.unmap(), d.loads.unmap(),
 		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.markRules.unmap(), d.markSteps.unmap(), d.groups.unmap(), d.conns.unmap(), d.settingMem.unmap(),
-		d.maps.Close(), d.program.Close(), d.sender.Close())
+		d.maps.Close(), d.program.Close(), d.sender.Close(), d.closeLocal())
 	return errors.Join(errs...)
 }
 

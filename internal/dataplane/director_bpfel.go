@@ -178,6 +178,8 @@ type directorDirectorSettings struct {
 	Second           uint32
 	IcmpRate         uint32
 	IcmpBurst        uint32
+	LocalIfindex     uint32
+	LocalServers     uint32
 	FragmentLife     uint32
 	Epoch            uint16
 	UnprivilegedPort uint16
@@ -273,6 +275,7 @@ const (
 	directorInterfaceFlagsINTERFACE_GENERIC    directorInterfaceFlags = 1
 	directorInterfaceFlagsINTERFACE_HANDS_OVER directorInterfaceFlags = 2
 	directorInterfaceFlagsINTERFACE_SPLITS     directorInterfaceFlags = 4
+	directorInterfaceFlagsINTERFACE_LOCAL      directorInterfaceFlags = 8
 )
 
 type directorList struct {
@@ -558,7 +561,8 @@ const (
 	directorVerdictVERDICT_DEFENCE           directorVerdict = 32
 	directorVerdictVERDICT_BAD_FRAGMENT      directorVerdict = 33
 	directorVerdictVERDICT_UNANSWERED        directorVerdict = 34
-	directorVerdictVERDICT_COUNT             directorVerdict = 35
+	directorVerdictVERDICT_LOOPBACK          directorVerdict = 35
+	directorVerdictVERDICT_COUNT             directorVerdict = 36
 )
 
 type directorWildcards uint32
@@ -604,6 +608,9 @@ const (
 	directorMapVerdicts       = "verdicts"
 	directorProgDirector      = "director"
 	directorProgDirectorAt    = "director_at"
+	directorProgGiveBack      = "give_back"
+	directorProgLocalOut      = "local_out"
+	directorProgLocalOutAt    = "local_out_at"
 	directorProgReadClock     = "read_clock"
 	directorProgSendOn        = "send_on"
 	directorVarClock          = "clock"
@@ -659,6 +666,9 @@ type directorSpecs struct {
 type directorProgramSpecs struct {
 	Director   *ebpf.ProgramSpec `ebpf:"director"`
 	DirectorAt *ebpf.ProgramSpec `ebpf:"director_at"`
+	GiveBack   *ebpf.ProgramSpec `ebpf:"give_back"`
+	LocalOut   *ebpf.ProgramSpec `ebpf:"local_out"`
+	LocalOutAt *ebpf.ProgramSpec `ebpf:"local_out_at"`
 	ReadClock  *ebpf.ProgramSpec `ebpf:"read_clock"`
 	SendOn     *ebpf.ProgramSpec `ebpf:"send_on"`
 }
@@ -818,6 +828,9 @@ type directorVariables struct {
 type directorPrograms struct {
 	Director   *ebpf.Program `ebpf:"director"`
 	DirectorAt *ebpf.Program `ebpf:"director_at"`
+	GiveBack   *ebpf.Program `ebpf:"give_back"`
+	LocalOut   *ebpf.Program `ebpf:"local_out"`
+	LocalOutAt *ebpf.Program `ebpf:"local_out_at"`
 	ReadClock  *ebpf.Program `ebpf:"read_clock"`
 	SendOn     *ebpf.Program `ebpf:"send_on"`
 }
@@ -826,6 +839,9 @@ func (p *directorPrograms) Close() error {
 	return _DirectorClose(
 		p.Director,
 		p.DirectorAt,
+		p.GiveBack,
+		p.LocalOut,
+		p.LocalOutAt,
 		p.ReadClock,
 		p.SendOn,
 	)

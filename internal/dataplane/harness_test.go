@@ -192,7 +192,8 @@ func (d *Dataplane) relearn(t *testing.T) {
 	d.byKey, d.trash = make(map[ipvs.Key]*service), make(map[trashKey]*destination)
 	d.byRIP, d.hops = make(map[netip.Addr][]*destination), make(map[netip.Addr]NextHop)
 	d.freeServices, d.freeDests, d.regions, d.tableRegions, d.aged = nil, nil, regions{}, regions{}, 0
-	d.orphans, d.killed = false, nil
+	d.orphans, d.killed, d.local.servers = false, nil, 0
+	d.countLocal(0)
 	d.marks, d.wildcards = marks{}, wildcards{}
 	d.vips, d.rips = filter{words: d.settings.Vips[:]}, filter{words: d.settings.Rips[:]}
 	if err := d.adopt(); err != nil {

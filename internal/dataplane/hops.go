@@ -58,6 +58,9 @@ func (d *Dataplane) RemindNextHop(rip netip.Addr, hop NextHop) {
 
 func (d *Dataplane) setHop(dest *destination, hop NextHop) {
 	entry := &d.dests.at[dest.index]
+	if isLocal(entry) != hop.Local {
+		d.countLocal(map[bool]int{true: 1, false: -1}[hop.Local])
+	}
 	flags := entry.Flags &^ (directorDestFlagsDEST_LOCAL | directorDestFlagsDEST_NO_ROUTE)
 	if hop.Local {
 		flags |= directorDestFlagsDEST_LOCAL

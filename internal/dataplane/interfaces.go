@@ -38,6 +38,9 @@ func (d *Dataplane) SetInterfaces(interfaces []Interface) error {
 		if i.Mode == Generic {
 			at.Flags = uint32(directorInterfaceFlagsINTERFACE_GENERIC)
 		}
+		if own := d.Own(); own != 0 && own == i.Index {
+			at.Flags = uint32(directorInterfaceFlagsINTERFACE_GENERIC | directorInterfaceFlagsINTERFACE_LOCAL)
+		}
 		if d.HandsOver(i.Index) {
 			at.Flags |= uint32(directorInterfaceFlagsINTERFACE_HANDS_OVER)
 		}
@@ -57,6 +60,11 @@ func (d *Dataplane) SetInterfaces(interfaces []Interface) error {
 			atomic.StoreUint32(&at.Ifindex, 0)
 		}
 	}
+	own := uint32(d.Own())
+	if own != 0 && d.settings.Interfaces[own%slots].Ifindex != own {
+		own = 0
+	}
+	atomic.StoreUint32(&d.settings.LocalIfindex, own)
 	return nil
 }
 

@@ -145,6 +145,11 @@ func (p *player) expect(s traceStep, f playedFlow, o outcome) string {
 // server names the real server that a packet was sent to, or the answer to it.
 func (p *player) server(o outcome) string {
 	switch {
+	case o.verdict == "local":
+		if wrong := p.refuseAsServer(o.ip); wrong != "" {
+			return wrong
+		}
+		return "rst"
 	case o.action == xdpPass:
 		return "rst" // of the kernel's own stack
 	case o.action == xdpDrop:

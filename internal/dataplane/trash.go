@@ -102,6 +102,9 @@ func (d *Dataplane) free(dest *destination) {
 	if d.dests.at[dest.index].Flags&directorDestFlagsDEST_WAS_MASQ != 0 {
 		d.rips.remove(address)
 	}
+	if isLocal(&d.dests.at[dest.index]) {
+		d.countLocal(-1)
+	}
 	d.dests.at[dest.index] = directorDest{}
 	d.freeDests = append(d.freeDests, dest.index)
 	d.byRIP[address] = slices.DeleteFunc(d.byRIP[address], func(o *destination) bool { return o == dest })

@@ -42,6 +42,7 @@ var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_DEFENCE:           "defence",
 	directorVerdictVERDICT_UNANSWERED:        "unanswered",
 	directorVerdictVERDICT_BAD_FRAGMENT:      "bad-fragment",
+	directorVerdictVERDICT_LOOPBACK:          "loopback",
 }
 
 // Fate is what happens to packets of a verdict.

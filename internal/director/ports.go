@@ -49,6 +49,7 @@ type ports struct {
 	stateDir string
 	adopted  map[int]bool // interfaces that an earlier director attached to
 	merging  []string     // interfaces whose receive offload was turned off
+	local    error        // why the machine's own packets are not balanced
 }
 
 func (p *ports) init(stateDir string, plane *dataplane.Dataplane, options Options) error {
@@ -78,7 +79,7 @@ func (p *ports) isWanted(l host.Link) bool {
 	if len(p.wanted) > 0 {
 		return slices.Contains(p.wanted, l.Name)
 	}
-	return l.Ethernet && !l.Loopback && l.Master == 0
+	return l.Ethernet && !l.Loopback && l.Master == 0 && l.Name != ownInterface && l.Name != ownPeer
 }
 
 // update attaches to what came, lets go of what went, and tells the datapath.
@@ -94,12 +95,14 @@ func (p *ports) update(links []host.Link) {
 			p.report(fmt.Sprint(ifindex), p.detach(ifindex))
 		}
 	}
+	p.updateLocal(known)
 	p.tell() // before a new program sees its first packet
 	for _, l := range links {
 		if _, has := attached[l.Index]; p.isWanted(l) && !has {
 			p.report(l.Name, p.attach(l))
 		}
 	}
+	p.watchEgress()
 	p.tell()
 }
 
@@ -208,6 +211,9 @@ func (p *ports) problems() []string {
 	for name, err := range p.failed {
 		problems = append(problems, fmt.Sprintf("interface %s is not balanced: %v", name, err))
 	}
+	if p.local != nil {
+		problems = append(problems, fmt.Sprintf("clients and real servers on the director itself are not balanced: %v", p.local))
+	}
 	slices.Sort(problems)
 	return problems
 }
@@ -217,7 +223,7 @@ func (p *ports) detachAll() error {
 	for ifindex := range p.plane.Attached() {
 		errs = append(errs, p.plane.Detach(ifindex))
 	}
-	return errors.Join(append(errs, p.startMerging())...)
+	return errors.Join(append(errs, p.removeLocal(), p.startMerging())...)
 }
 
 // receiveOffloadFile lists the interfaces to give their receive offload back.
@@ -238,13 +244,8 @@ func (p *ports) stopMerging(name string) error {
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
-	// Renamed into place: half a file would keep the next director from starting.
-	whole := p.mergingPath() + ".new"
-	if err := os.WriteFile(whole, text, 0o600); err != nil {
-		return fmt.Errorf("write state: %w", err)
-	}
-	if err := os.Rename(whole, p.mergingPath()); err != nil {
-		return fmt.Errorf("write state: %w", err)
+	if err := writeWhole(p.mergingPath(), text); err != nil {
+		return err
 	}
 	p.merging = append(p.merging, name)
 	p.log.Info("turning receive offload off, generic XDP cannot send merged packets on", "interface", name)

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lvsx/lvsx/internal/host"
+	"github.com/lvsx/lvsx/internal/lab"
+	"github.com/lvsx/lvsx/internal/testenv"
+)
+
+const localPort = 5000
+
+// A process on the director is a client of its services. NAT takes any client;
+// DR and TUN answer to an address that real servers do not have, too, and over
+// IPv4 only if the director accepts the VIP as a source (accept_local).
+func TestLocalClient(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces, testenv.TCX)
+	for _, xdp := range []string{"generic", "native"} {
+		for _, method := range []lab.Method{lab.NAT, lab.TUN, lab.DR} {
+			for _, family := range []int{4, 6} {
+				t.Run(fmt.Sprintf("%s%d/%s", method, family, xdp), func(t *testing.T) {
+					c := newCluster(t, method, lab.Options{XDP: xdp, Family: family})
+					checkLocalClient(t, c)
+				})
+			}
+		}
+	}
+}
+
+func checkLocalClient(t *testing.T, c *lab.Cluster) {
+	t.Helper()
+	service := netip.AddrPortFrom(c.Service.Addr(), localPort)
+	option := map[lab.Method]string{lab.NAT: "-m", lab.TUN: "-i", lab.DR: "-g"}[c.Method]
+	for _, network := range []string{"tcp", "udp"} {
+		protocol := "-" + network[:1]
+		configure(t, c, "-A", protocol, service.String(), "-s", "rr")
+		for _, s := range c.Servers {
+			at := netip.AddrPortFrom(s.RIP, localPort)
+			configure(t, c, "-a", protocol, service.String(), "-r", at.String(), option)
+			if c.Method != lab.NAT {
+				at = service
+			}
+			returnAll(t, c, s.Name, network, at)
+		}
+	}
+	clients := 1
+	if c.Method == lab.NAT {
+		clients++
+		exchangeMegabyte(t, c, "director", netip.Addr{}, service)
+	} else {
+		acceptVIP(t, c)
+	}
+	exchangeMegabyte(t, c, "director", addressToward(t, c, c.Servers[0].RIP), service)
+	checkConns(t, c, service, clients)
+}
+
+// checkConns wants so many TCP connections counted.
+func checkConns(t *testing.T, c *lab.Cluster, service netip.AddrPort, want int) {
+	t.Helper()
+	listing := mustLvsx(t, c, "ipvsadm", "-L", "-n", "--stats", "-t", service.String())
+	fields := strings.Fields(listing[strings.Index(listing, service.String()):])
+	if got := fields[1]; got != fmt.Sprint(want) {
+		t.Errorf("%s connections were counted, want %d:\n%s", got, want, listing)
+	}
+}
+
+// A real server is a process on the director, reached from outside and from the
+// director, with NAT at an address and port of its own.
+func TestLocalServer(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces, testenv.TCX)
+	for _, xdp := range []string{"generic", "native"} {
+		for _, family := range []int{4, 6} {
+			t.Run(fmt.Sprintf("%d/%s", family, xdp), func(t *testing.T) {
+				c := newCluster(t, lab.NAT, lab.Options{XDP: xdp, Family: family})
+				own := addressToward(t, c, c.Servers[0].RIP)
+				checkLocalServer(t, c, localPort, "-m", netip.AddrPortFrom(own, 8080), "client", "director")
+				checkLocalServer(t, c, localPort+1, "-g", netip.AddrPortFrom(own, localPort+1), "client", "director")
+				loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+				if family == 6 {
+					loopback = netip.IPv6Loopback()
+				}
+				checkLocalServer(t, c, localPort+2, "-m", netip.AddrPortFrom(loopback, 8081), "director")
+			})
+		}
+	}
+}
+
+func checkLocalServer(t *testing.T, c *lab.Cluster, port uint16, option string, rip netip.AddrPort, clients ...string) {
+	t.Helper()
+	service := netip.AddrPortFrom(c.Service.Addr(), port)
+	for _, network := range []string{"tcp", "udp"} {
+		protocol := "-" + network[:1]
+		configure(t, c, "-A", protocol, service.String(), "-s", "rr")
+		configure(t, c, "-a", protocol, service.String(), "-r", rip.String(), option)
+		at := rip
+		if option != "-m" {
+			at = service
+		}
+		returnAll(t, c, "director", network, at)
+	}
+	for _, client := range clients {
+		exchangeMegabyte(t, c, client, netip.Addr{}, service)
+	}
+	checkConns(t, c, service, len(clients))
+}
+
+// addressToward is the address from which the director speaks to a real server.
+func addressToward(t *testing.T, c *lab.Cluster, rip netip.Addr) (own netip.Addr) {
+	t.Helper()
+	err := c.Node("director").Do(func() error {
+		path, err := host.PathTo(rip)
+		own = path.Source
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return own
+}
+
+// acceptVIP lets the director hear real servers that answer it from the VIP,
+// which is its own address, too.
+func acceptVIP(t *testing.T, c *lab.Cluster) {
+	t.Helper()
+	if c.Service.Addr().Is6() {
+		return // which has no such check
+	}
+	if err := c.Node("director").Do(func() error { return host.InterfaceSysctl("all", "accept_local").Write(1) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// returnAll sends back what comes to an address of a node.
+func returnAll(t *testing.T, c *lab.Cluster, node, network string, at netip.AddrPort) {
+	t.Helper()
+	var listener net.Listener
+	if network == "udp" {
+		answerWith(t, c, node, at)
+		return
+	}
+	err := c.Node(node).Do(func() (err error) {
+		listener, err = net.Listen(network, at.String())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return // closed
+			}
+			go func() {
+				defer conn.Close()
+				_, _ = io.Copy(conn, conn) // the client misses what is not sent
+			}()
+		}
+	}()
+}
+
+// exchangeMegabyte sends a megabyte by TCP from an address of a node, wants it
+// back, and asks a question by UDP.
+func exchangeMegabyte(t *testing.T, c *lab.Cluster, node string, from netip.Addr, service netip.AddrPort) {
+	t.Helper()
+	conn := dialAs(t, c, node, "tcp", from, service)
+	defer conn.Close()
+	sent := make([]byte, megabyte)
+	for i := range sent {
+		sent[i] = byte(rand.Uint32())
+	}
+	go func() { _, _ = conn.Write(sent) }() // what is not sent does not come back
+	got := make([]byte, len(sent))
+	if n, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%s to %s: of %d bytes %d came back: %v", node, service, len(sent), n, err)
+	}
+	datagrams := dialAs(t, c, node, "udp", from, service)
+	defer datagrams.Close()
+	if _, err := datagrams.Write([]byte("who?")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := datagrams.Read(got); err != nil {
+		t.Errorf("%s to %s by UDP: %v", node, service, err)
+	}
+}
+
+func dialAs(t *testing.T, c *lab.Cluster, node, network string, from netip.Addr, service netip.AddrPort) (conn net.Conn) {
+	t.Helper()
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	if from.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+		if network == "udp" {
+			dialer.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+		}
+	}
+	err := c.Node(node).Do(func() (err error) {
+		conn, err = dialer.Dial(network, service.String())
+		return err
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", node, err)
+	}
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
