@@ -46,7 +46,7 @@ var fuzzedTable = []string{
 	"-A -t 10.0.0.84:80 -s rr", "-a -t 10.0.0.84:80 -r 192.168.1.17:80 -m", "-A -u 10.0.0.84:80 -s rr", "-a -u 10.0.0.84:80 -r 192.168.1.17:80 -g",
 	"-A -u 10.0.0.85:53 -s rr -o", "-a -u 10.0.0.85:53 -r 192.168.1.11:53 -m", "-a -u 10.0.0.85:53 -r 192.168.1.15 -g", "-a -u 10.0.0.85:53 -r 192.168.1.13 -i",
 	"-A -t 10.0.0.86:80 -s rr", "-a -t 10.0.0.86:80 -r 192.168.1.21 -g",
-	"-A -t 10.0.0.87:80 -s rr", "-a -t 10.0.0.87:80 -r 192.168.1.22 -g",
+	"-A -t 10.0.0.87:80 -s rr", "-a -t 10.0.0.87:80 -r 192.168.1.22 -g", "-A -u 10.0.0.87:80 -s rr", "-a -u 10.0.0.87:80 -r 192.168.1.22:8080 -m",
 	"-A -t 10.0.0.88:80 -s rr", "-a -t 10.0.0.88:80 -r 192.168.1.23 -g", "-A -u 10.0.0.88:80 -s rr", "-a -u 10.0.0.88:80 -r 192.168.1.23 -m",
 	"-A -t 10.0.0.89:80 -s rr", "-a -t 10.0.0.89:80 -r 192.168.1.24 -i", "-A -u 10.0.0.89:80 -s rr", "-a -u 10.0.0.89:80 -r 192.168.1.24 -m",
 	"-A --sctp-service 10.0.0.89:80 -s rr", "-a --sctp-service 10.0.0.89:80 -r 192.168.1.24 -m", // the same port: fragments go on, too
@@ -59,6 +59,7 @@ var fuzzedTable = []string{
 func fuzzedTable6() []string {
 	lines := []string{
 		"-a -t 10.0.0.81:80 -r [2001:db8:1::14] -i", "-a -u 10.0.0.81:80 -r [2001:db8:1::14] -i",
+		"-a -u 10.0.0.87:80 -r 127.0.0.1:80 -m",
 	}
 	for _, line := range fuzzedTable {
 		words := strings.Fields(line)
@@ -321,7 +322,8 @@ var classes = []class{
 	{"server removed and told, TCP", segments(toldVIP, "S", "A", "FA")},
 	{"server removed and told, UDP", datagrams(toldVIP)},
 	{"server without route", segments(noRouteVIP, "S", "A")},
-	{"local server", segments(localVIP, "S", "A")},
+	{"local server", segments(localVIP, "S", "A", "FA")},
+	{"local server, NAT", datagrams(localVIP)},
 	{"server without neighbour", segments(silentVIP, "S", "A")},
 	{"small MTU", large(smallVIP)},
 	{"large to NAT", large(natVIP)},

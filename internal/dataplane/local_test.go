@@ -28,7 +28,6 @@ var ownMAC = net.HardwareAddr{2, 0, 0, 0, 0, 2}
 // seeOwn has the datapath see what the director itself sends.
 func (b *bench) seeOwn() {
 	b.t.Helper()
-	testenv.Need(b.t, testenv.TCX)
 	const own = 2 // which nobody sends by
 	at := &b.settings.Interfaces[own]
 	at.Ifindex, at.Mtu = own, 65535
@@ -39,6 +38,7 @@ func (b *bench) seeOwn() {
 // sendOut has the director itself send a packet.
 func (b *bench) sendOut(ip []byte) (action uint32, sent []byte) {
 	b.t.Helper()
+	testenv.Need(b.t, testenv.TCX)
 	run := &ebpf.RunOptions{Data: frame(clientMAC, ip), DataOut: make([]byte, len(ip)+256)}
 	action, err := b.local.out.Run(run)
 	if err != nil {

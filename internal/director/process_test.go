@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -223,6 +224,69 @@ func (n *network) stopClean(p *process) {
 		n.t.Errorf("state is left: %v %v", left, err)
 	}
 	n.checkNoPins()
+	if diff := cmp.Diff(bare, n.local()); diff != "" {
+		n.t.Errorf("for packets of the director's own is left (-want +got):\n%s", diff)
+	}
+}
+
+// local is what a director needs to see what processes beside it send.
+type local struct {
+	Interfaces                 []string
+	AcceptLocal, RouteLocalnet int
+}
+
+var bare = local{Interfaces: []string{"a", "b", "lo"}}
+
+func (n *network) local() (found local) {
+	n.t.Helper()
+	n.do(func() error {
+		links, err := host.Links()
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			found.Interfaces = append(found.Interfaces, l.Name)
+		}
+		slices.Sort(found.Interfaces)
+		if found.AcceptLocal, err = host.InterfaceSysctl("lo", "accept_local").Read(); err != nil {
+			return err
+		}
+		found.RouteLocalnet, err = host.InterfaceSysctl("lo", "route_localnet").Read()
+		return err
+	})
+	return found
+}
+
+// A director that was killed leaves what its own packets need, and the next one
+// uses and removes it. An interface that somebody removes comes back.
+func TestLocalIsUndone(t *testing.T) {
+	n := newNetwork(t, "local")
+	testenv.Need(t, testenv.TCX)
+	want := local{Interfaces: []string{"a", "b", "lo", "lvsx-local", "lvsx-local-peer"}, AcceptLocal: 1, RouteLocalnet: 1}
+	p := n.start("run", "a")
+	for _, what := range []string{"killed", "stopped"} {
+		if diff := cmp.Diff(want, n.local()); diff != "" {
+			t.Errorf("before a director is %s (-want +got):\n%s", what, diff)
+		}
+		n.do(func() error { return host.DeleteLink("lvsx-local") })
+		n.await(want)
+		if what == "killed" {
+			p.stop(syscall.SIGKILL)
+			p = n.start("run", "a")
+		}
+	}
+	n.stopClean(p)
+}
+
+func (n *network) await(want local) {
+	n.t.Helper()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(time.Minute); cmp.Diff(want, n.local()) != ""; <-poll.C {
+		if time.Now().After(deadline) {
+			n.t.Fatalf("the interface does not come back: %+v", n.local())
+		}
+	}
 }
 
 func (n *network) checkNoPins() {

@@ -122,13 +122,13 @@ func (d *Director) step(c *conn, p *packet, reply bool) {
 	to := c.state
 	switch c.proto {
 	case ipvs.TCP:
-		to = d.tcpTable().next(c.state, c.column(reply), tcpEvent(p.flags()))
+		to = d.tcpTable().next(c.state, d.column(c, reply), tcpEvent(p.flags()))
 		if to == Established && to != c.state {
 			c.assure()
 		}
 	case ipvs.SCTP:
 		if event := sctpEvent(p.payload()); event >= 0 {
-			to = sctpStates.next(c.state, c.column(reply), event)
+			to = sctpStates.next(c.state, d.column(c, reply), event)
 		}
 		if to == Associated && to != c.state {
 			c.assure()
@@ -166,13 +166,14 @@ func (d *Director) timeout(c *conn, s State) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// column says from which side the state table sees a packet.
-func (c *conn) column(reply bool) direction {
+// column says from which side the state table sees a packet. What the director
+// itself says as a server is always heard.
+func (d *Director) column(c *conn, reply bool) direction {
 	switch {
 	case reply:
 		c.noOutput = false
 		return output
-	case c.noOutput:
+	case c.noOutput && !(d.SeesOwn && d.ways[c.server.Addr()].Local):
 		return inputOnly
 	}
 	return input

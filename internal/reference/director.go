@@ -34,6 +34,7 @@ type Director struct {
 	MAC      MAC
 	Settings Settings
 	Dice     uint32 // what the first throw for a packet shows
+	SeesOwn  bool   // what the director itself sends, too: as a real server it may have another address
 
 	// TakenForVIP and TakenForRIP tell which addresses the datapath's filters
 	// take for a VIP and for a NAT server by mistake; what they say of others

@@ -151,7 +151,7 @@ func (d *Director) forwardLater(p *packet, to *dest, method ipvs.Forwarding, ser
 	}
 	switch {
 	case way.Local:
-		return Outcome{Verdict: Local}
+		return d.deliver(method, server, p, func(ip []byte) { destination.setAddress(ip, server) })
 	case way.NoRoute, ttl(p.ip) <= 1:
 		return Outcome{Verdict: Fragment}
 	case way.Neighbour == (MAC{}):

@@ -163,7 +163,9 @@ func (d *Director) forward(c *conn, p *packet) Outcome {
 	way := d.ways[c.server.Addr()]
 	switch {
 	case way.Local:
-		return Outcome{Verdict: Local}
+		return d.deliver(c.method, c.server.Addr(), p, func(ip []byte) {
+			setEndpoint(ip, p.header, p.proto, destination, c.server)
+		})
 	case way.NoRoute:
 		return d.answer(p, NoRoute, hostUnreachable, 0)
 	case ttl(p.ip) <= 1:
@@ -181,6 +183,19 @@ func (d *Director) forward(c *conn, p *packet) Outcome {
 		return Outcome{Verdict: NeedsFragmenting}
 	}
 	return d.send(c, p, way)
+}
+
+// deliver gives a packet to the director itself, which is the server. NAT to
+// 127.0.0.1 is for clients on the director (__ip_vs_get_out_rt).
+func (d *Director) deliver(method ipvs.Forwarding, server netip.Addr, p *packet, translate func(ip []byte)) Outcome {
+	if method != ipvs.Masq || !d.SeesOwn {
+		return Outcome{Verdict: Local}
+	}
+	if server.IsLoopback() {
+		return Outcome{Verdict: Loopback}
+	}
+	translate(d.copyUp(p))
+	return Outcome{Verdict: Local, Frame: d.out}
 }
 
 // mtu is what a packet to the connection's server may have.

@@ -121,10 +121,16 @@ func (d *Director) errorIn(c *conn, p *packet, q quote) Outcome {
 		return Outcome{Verdict: BadChecksum}
 	}
 	way := d.ways[c.server.Addr()]
-	if way.Local { // what it is about was the kernel's, too
+	if way.Local && (c.method != ipvs.Masq || !d.SeesOwn) { // what it is about was the kernel's, too
 		return Outcome{Verdict: Unrelated}
 	}
 	c.countIn(len(p.ip))
+	if way.Local {
+		ip := d.copyUp(p)
+		destination.setAddress(ip, c.server.Addr())
+		setQuoted(ip, p.header, q, source, c.server)
+		return Outcome{Verdict: Local, Frame: d.out}
+	}
 	switch {
 	case ttl(p.ip) <= 1:
 		return Outcome{Verdict: ErrorExpired}

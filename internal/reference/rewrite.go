@@ -18,6 +18,13 @@ func (d *Director) copyOf(p *packet, to MAC) []byte {
 	return d.out[ethernetHeader:]
 }
 
+// copyUp makes the frame that the director's own stack gets of the one that came.
+func (d *Director) copyUp(p *packet) []byte {
+	ip, from := d.copyOf(p, d.MAC), p.from()
+	copy(d.out[6:], from[:])
+	return ip
+}
+
 // startFrame writes the Ethernet header of a frame for a packet of ip's family.
 func (d *Director) startFrame(to MAC, ip []byte) {
 	d.out = append(d.out[:0], to[:]...)

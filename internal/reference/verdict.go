@@ -37,6 +37,7 @@ const (
 	Unanswered       Verdict = "unanswered"
 	Reset            Verdict = "reset"
 	NoRoom           Verdict = "no-room"
+	Loopback         Verdict = "loopback"
 )
 
 // Verdicts are those that the model can reach.
@@ -45,7 +46,7 @@ var Verdicts = []Verdict{
 	ReplyExpired, MasqIn, MasqOut, Tunnel, Route, ErrorIn, ErrorOut, NoDestination, NoRoute, TTLExceeded,
 	TooBig, DestinationGone, NoNeighbour, BadChecksum, ErrorExpired, NeedsFragmenting, BadFragment,
 	Stray, Unanswered,
-	Reset, NoRoom,
+	Reset, NoRoom, Loopback,
 }
 
 // Outcome is what became of a packet.
