@@ -71,7 +71,7 @@ static __always_inline __u32 take_free(struct group *group, __u32 index, const s
 #pragma unroll
 	for (int tries = 0; tries < 2; tries++) {
 		__u64 free = free_lives(group);
-		__u32 i = lowest(first_from(free, favourite_of(place))), life;
+		__u32 i = lowest_from(free, favourite_of(place)), life;
 
 		if (!free)
 			return 0;

@@ -233,19 +233,28 @@ static __noinline void find_beyond(const struct flow *flow, enum direction direc
 		find_anywhere(flow, direction, now, found);
 }
 
-/* find_conn looks first where nearly every connection is: in the first group, alone with its tag.
- */
+static __always_inline int has_key(struct group *group, __u32 i, __u32 key)
+{
+	return (READ_ONCE(*life_at(group, i)) & LIFE_KEY_MASK) == key;
+}
+
+/* find_conn looks first where most connections are, and nearly all: in the first group, at their
+ * favourite place there, and alone with their tag. */
 static __always_inline int find_conn(const struct place *place, const struct flow *flow,
 				     enum direction direction, __u32 now, struct found *found)
 {
 	struct group *group = group_at(place->first);
-	__u64 alike;
+	__u32 i = favourite_of(place);
+	__u64 alike = 1;
 
 	if (!group)
 		return 0;
-	fetch_ahead(place);
-	alike = lives_of(group, place);
-	if (likely(alike) && match(group, place->first, lowest(alike), flow, direction, now, found))
+	if (!has_key(group, i, key_of(place))) {
+		fetch_ahead(place); /* the CPU guesses, and is here before the group is */
+		alike = lives_of(group, place);
+		i = lowest(alike);
+	}
+	if (likely(alike) && match(group, place->first, i, flow, direction, now, found))
 		return 1;
 	if (!alike && !READ_ONCE(group->passed))
 		return 0;
@@ -296,6 +305,22 @@ static __always_inline int exchange(const struct found *found, __u32 life)
 	return at && __sync_val_compare_and_swap(at, found->life, life) == found->life;
 }
 
+/* Of UDP, which is confirmed by its second packet. */
+static __always_inline int is_unconfirmed(__u32 life)
+{
+	return state_of(life) == STATE_UDP && !(life & LIFE_CONFIRMED);
+}
+
+static __always_inline void move(struct found *found, enum state state, enum state next)
+{
+	__u32 life = with_state(found->life, next);
+
+	if (state == STATE_UDP)
+		life |= LIFE_CONFIRMED;
+	if (exchange(found, life) && is_active(next) != is_active(state))
+		account_activity(found->dest, is_active(next) ? 1 : -1);
+}
+
 /*
  * step moves the connection to its next state and restarts its timer. Only
  * whoever exchanges the state changes the destination's count.
@@ -305,20 +330,15 @@ static __always_inline enum state step(struct found *found, enum half half, enum
 {
 	struct conn *conn = found->conn;
 	enum state state = state_of(found->life), next = STATE_UDP;
-	__u32 expires, life;
+	__u32 expires;
 
 	if (conn->proto == IPPROTO_TCP)
 		next = tcp_step(state, half, event);
 	else if (unlikely(conn->proto == IPPROTO_SCTP))
 		next = sctp_step(state, half, event) &
 		       0xff; /* no more than TCP's, for the verifier */
-	life = with_state(found->life, next);
-	if (conn->proto != IPPROTO_TCP && state == STATE_UDP)
-		life |= LIFE_CONFIRMED;
-
-	if (unlikely(life != found->life) && exchange(found, life) &&
-	    is_active(next) != is_active(state))
-		account_activity(found->dest, is_active(next) ? 1 : -1);
+	if (unlikely(next != state || is_unconfirmed(found->life)))
+		move(found, state, next);
 	if (unlikely(conn->control) && is_assuring(conn, next, half)) {
 		conn->flags |= CONN_CONFIRMED;
 		assure_template(conn->control);

@@ -191,9 +191,10 @@ static __always_inline enum verdict forward_part(struct xdp_md *ctx, struct pack
 		if (verdict != VERDICT_TTL_EXCEEDED && verdict != VERDICT_NO_ROUTE)
 			lessen_hop_limit(pkt);
 	}
-	pkt->mtu = dest->mtu - overhead;
-	if (unlikely(verdict != VERDICT_COUNT))
+	if (unlikely(verdict != VERDICT_COUNT)) {
+		pkt->mtu = dest->mtu - overhead;
 		return verdict;
+	}
 
 	pkt->next = dest->next;
 	switch (forwarding) {

@@ -286,15 +286,13 @@ static __always_inline enum verdict parse(struct xdp_md *ctx, struct packet *pkt
 /* tcp_state_idx(): RST before SYN before FIN before ACK. */
 static __always_inline enum event tcp_event(const struct tcphdr *tcp)
 {
+	if (likely(tcp->ack && !tcp->rst && !tcp->syn && !tcp->fin))
+		return EVENT_ACK;
 	if (tcp->rst)
 		return EVENT_RST;
 	if (tcp->syn)
 		return EVENT_SYN;
-	if (tcp->fin)
-		return EVENT_FIN;
-	if (tcp->ack)
-		return EVENT_ACK;
-	return EVENT_NONE;
+	return tcp->fin ? EVENT_FIN : EVENT_NONE;
 }
 
 static __always_inline int parse_tcp(struct packet *pkt, __u32 size)

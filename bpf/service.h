@@ -17,7 +17,8 @@
 /* The director computes the same: internal/dataplane/filter.go. */
 static __always_inline __u32 filter_bit(const union addr *addr)
 {
-	__u32 folded = addr->words[0] ^ addr->words[1] ^ addr->words[2] ^ addr->words[3];
+	__u64 half = addr->halves[0] ^ addr->halves[1];
+	__u32 folded = half ^ half >> 32; /* all words */
 
 	return folded * 0x61c88647u >> (32 - FILTER_BITS);
 }

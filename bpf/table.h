@@ -99,12 +99,13 @@ static __always_inline __u32 second_of(const struct place *place)
 }
 
 /*
- * The nibble of the place in its first group that a connection takes if it can:
- * known before the group is read, so that a CPU fetches both at once.
+ * The life in its first group that a connection takes if it can: known before
+ * the group is read, so that a CPU fetches it and its entry at once. 15, which
+ * is no life, is as good as any other that is taken.
  */
 static __always_inline __u32 favourite_of(const struct place *place)
 {
-	return place->rest >> 12 & 15;
+	return place->rest >> LIFE_TAG_BITS & GROUP_CONNS;
 }
 
 /* So many groups after the second are looked at; more, if they are full of the same client's port.
@@ -137,6 +138,7 @@ static __always_inline __u32 group_after(const struct place *place, __u32 index)
 #define PASSED_OUTCOME (1ULL << 50)
 /* The number of the life whose nibble is the lowest, then of the next one's, and so on. */
 #define LIVES_BY_NIBBLE 0xc840ea62d951fb73ULL
+#define NIBBLES_BY_LIFE 0x3b7f2a6e195d084cULL
 
 /* lives_like returns a bit for each life that has the key's bits under the mask. */
 static __always_inline __u64 lives_like(const struct group *group, __u32 key, __u32 mask)
@@ -159,9 +161,15 @@ static __always_inline __u64 free_lives(const struct group *group)
 	return lives_like(group, PHASE_FREE, LIFE_PHASE_MASK) & ~PASSED_OUTCOME;
 }
 
+/* What a life of the connection has under LIFE_KEY_MASK. */
+static __always_inline __u32 key_of(const struct place *place)
+{
+	return tag_of(place) << LIFE_TAG_SHIFT | PHASE_LIVE;
+}
+
 static __always_inline __u64 lives_of(const struct group *group, const struct place *place)
 {
-	return lives_like(group, tag_of(place) << LIFE_TAG_SHIFT | PHASE_LIVE, LIFE_KEY_MASK);
+	return lives_like(group, key_of(place), LIFE_KEY_MASK);
 }
 
 /* Which life the lowest bit of an outcome is of. */
@@ -170,14 +178,14 @@ static __always_inline __u32 lowest(__u64 outcome)
 	return ((outcome & -outcome) >> 2) * LIVES_BY_NIBBLE >> 60;
 }
 
-/* first_from returns the first bit of an outcome from a nibble on, around its end. */
-static __always_inline __u64 first_from(__u64 outcome, __u32 nibble)
+/* lowest_from is lowest(), of the nibbles from that of a life on, around their end. */
+static __always_inline __u32 lowest_from(__u64 outcome, __u32 life)
 {
-	__u32 bits = 4 * nibble;
+	__u32 bits = NIBBLES_BY_LIFE << (4 * life) >> 60 << 2;
 	__u64 turned = outcome >> bits | outcome << (-bits & 63);
 
 	turned &= -turned;
-	return turned << bits | turned >> (-bits & 63);
+	return lowest(turned << bits | turned >> (-bits & 63));
 }
 
 static __always_inline __u32 count_lives(__u64 outcome)
@@ -204,11 +212,10 @@ static __always_inline struct conn *conn_at(__u32 location)
 	return bpf_map_lookup_elem(&conns, &key);
 }
 
-/* fetch_ahead begins to read the entry that is most likely the connection's. */
+/* fetch_ahead begins to read the entry at a connection's favourite place, which it may be given. */
 static __always_inline void fetch_ahead(const struct place *place)
 {
-	__u32 i = LIVES_BY_NIBBLE << (4 * favourite_of(place)) >> 60;
-	const struct conn *conn = conn_at(place->first * GROUP_CONNS + i + 1);
+	const struct conn *conn = conn_at(place->first * GROUP_CONNS + favourite_of(place) + 1);
 
 	if (conn)
 		(void)READ_ONCE(conn->cip.halves[0]);

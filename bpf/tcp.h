@@ -98,6 +98,9 @@ static const __u8 tcp_next[2][HALF_COUNT][EVENT_COUNT][TCP_STATES] = {
 
 static __always_inline enum state tcp_step(enum state state, enum half half, enum event event)
 {
+	/* Nearly every packet, and by all tables. */
+	if (likely(event == EVENT_ACK && state == STATE_ESTABLISHED))
+		return STATE_ESTABLISHED;
 	if (event >= EVENT_COUNT || state >= TCP_STATES)
 		return STATE_CLOSE;
 	return tcp_next[settings.switches.secure_tcp & 1][half][event][state];
