@@ -68,6 +68,7 @@ struct batch {
 	__u32 factor;
 	__u32 step;
 	__u32 mask;
+	__u32 scale;   /* how many flows, if those are no power of two; else 0 */
 	__u32 clients; /* first address, in the machine's order */
 	__u32 servers; /* likewise; 0: packets come from clients */
 	__be32 vip;
@@ -95,15 +96,17 @@ static __always_inline struct ends next_flow(void)
 {
 	__be32 client;
 	__be16 port;
+	__u32 number;
 
 	/* A full-period congruential generator: each flow once, in no order that a CPU foresees. */
 	batch.flow = (batch.flow * batch.factor + batch.step) & batch.mask;
-	client = bpf_htonl(batch.clients + (batch.flow >> FLOW_PORT_BITS));
-	port = bpf_htons(FLOW_PORT_FIRST | (batch.flow & ((1 << FLOW_PORT_BITS) - 1)));
+	number = batch.scale ? (__u64)batch.flow * batch.scale >> 32 : batch.flow;
+	client = bpf_htonl(batch.clients + (number >> FLOW_PORT_BITS));
+	port = bpf_htons(FLOW_PORT_FIRST | (number & ((1 << FLOW_PORT_BITS) - 1)));
 
 	if (batch.servers)
-		return (struct ends){ bpf_htonl(batch.servers + (batch.flow & SERVERS_MASK)),
-				      client, bpf_htons(SERVER_PORT), port };
+		return (struct ends){ bpf_htonl(batch.servers + (number & SERVERS_MASK)), client,
+				      bpf_htons(SERVER_PORT), port };
 	return (struct ends){ client, batch.vip, port, bpf_htons(SERVER_PORT) };
 }
 

@@ -24,6 +24,11 @@ type Config struct {
 	Rounds  int // in each of which every case has its turn
 	Packets int // of a case in a round
 
+	// Large is of more random cases, 0: none. Schedulers has new connections
+	// measured of each scheduler.
+	Large      int
+	Schedulers bool
+
 	// Cases has those alone measured, of cases and floors, whose names it
 	// matches, and the MAC swap. Nil: all.
 	Cases *regexp.Regexp
@@ -31,13 +36,13 @@ type Config struct {
 
 // The sizes that figures are comparable at.
 var (
-	Full  = Config{Flows: 1 << 20, Rounds: 31, Packets: 1 << 18}
+	Full  = Config{Flows: 1 << 20, Rounds: 31, Packets: 1 << 18, Large: 10 << 20, Schedulers: true}
 	Quick = Config{Flows: 1 << 20, Rounds: 11, Packets: 1 << 17}
 )
 
 // Run measures on one CPU, in a network namespace of its own that is gone when
-// it returns. It needs root, about a GiB of memory at a million flows, and
-// the CPU for itself: whatever else runs there only adds to the figures.
+// it returns. It needs root, about a GiB of memory at a million flows and
+// three more at ten, and the CPU for itself: whatever else runs there only adds to the figures.
 func Run(ctx context.Context, config Config) (Report, error) {
 	if config.Flows < servers || config.Flows&(config.Flows-1) != 0 {
 		return Report{}, fmt.Errorf("measure %d flows: not a power of two from %d on", config.Flows, servers)
@@ -80,7 +85,7 @@ func run(ctx context.Context, config Config) (report Report, err error) {
 	if err := b.prepare(ctx); err != nil {
 		return report, err
 	}
-	if len(b.cases) == 0 {
+	if len(b.cases)+len(b.tasks) == 0 {
 		return report, fmt.Errorf("measure cases %s: none has such a name", config.Cases)
 	}
 	for range config.Rounds {
@@ -89,7 +94,8 @@ func run(ctx context.Context, config Config) (report Report, err error) {
 		}
 	}
 	report.fill(config, b.floors, b.cases)
-	return report, nil
+	report.Tasks, err = b.perform(ctx)
+	return report, err
 }
 
 // bench is one run: what is measured, and with what.
@@ -99,6 +105,7 @@ type bench struct {
 	planes []*plane
 	floors []*trial
 	cases  []*trial
+	tasks  []task
 
 	hot       *plane // with one connection of each service that has none to itself
 	hotClient netip.Addr

@@ -41,10 +41,10 @@ type benchBatch struct {
 	Factor  uint32
 	Step    uint32
 	Mask    uint32
+	Scale   uint32
 	Clients uint32
 	Servers uint32
 	Vip     uint32
-	_       [4]byte
 }
 
 type benchLine struct {

@@ -41,6 +41,9 @@ func TestRun(t *testing.T) {
 	if diff := cmp.Diff(want, namesOf(report)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
+	if tasks := []string{"age", "list", "edit-weight", "edit-weight-mh"}; len(report.Tasks) != len(tasks) {
+		t.Errorf("tasks %+v, want %q", report.Tasks, tasks)
+	}
 	if report.MACSwapNS != report.Floors[0].NS || report.Floors[0].Ratio != 1 {
 		t.Errorf("MAC swap %v ns, among the floors %+v", report.MACSwapNS, report.Floors[0])
 	}

@@ -21,6 +21,9 @@ func (b *bench) prepare(ctx context.Context) error {
 		if err := b.addEstablished(ctx, s); err != nil {
 			return err
 		}
+		if err := b.addLarge(ctx, s); err != nil {
+			return err
+		}
 	}
 	for _, s := range []service{twoArmed, direct6, tunnel6, nat6} {
 		if err := b.addHot(ctx, s); err != nil {
@@ -30,7 +33,10 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.addNew(ctx); err != nil {
 		return err
 	}
-	return b.addForeign()
+	if err := b.addForeign(); err != nil {
+		return err
+	}
+	return b.addTasks(ctx)
 }
 
 // wants tells whether one of the cases is to be measured.
@@ -75,8 +81,10 @@ func (b *bench) addFloors() {
 }
 
 // size names the random flows: random-1m.
-func (b *bench) size() string {
-	switch flows := b.config.Flows; {
+func (b *bench) size() string { return random(b.config.Flows) }
+
+func random(flows int) string {
+	switch {
 	case flows >= 1<<20:
 		return fmt.Sprintf("random-%dm", flows>>20)
 	case flows >= 1<<10:
@@ -97,6 +105,18 @@ func (b *bench) addEstablished(ctx context.Context, s service) error {
 		return err
 	}
 	return b.addConnections(ctx, p, s, establishedClients, b.config.Flows)
+}
+
+// addLarge adds more random connections of a service, in a table to themselves.
+func (b *bench) addLarge(ctx context.Context, s service) error {
+	if b.config.Large == 0 || !b.wants(b.casesOf(s, "-"+random(b.config.Large))...) {
+		return nil
+	}
+	p, err := b.openPlane(b.config.Large)
+	if err != nil {
+		return err
+	}
+	return b.addConnections(ctx, p, s, establishedClients, b.config.Large)
 }
 
 // addHot adds one connection of a service, in a table with those of others.
@@ -145,11 +165,13 @@ func (b *bench) casesOf(s service, suffix string) []string {
 }
 
 func (b *bench) addFlows(p *plane, direction string, packets *stream, verdict string) {
-	hot, random := *packets, *packets
-	hot.flows, random.random = 1, true
-	b.add(p, direction+"-established", &hot, verdict)
-	if random.flows > 1 {
-		b.add(p, direction+"-"+b.size(), &random, verdict)
+	hot, all := *packets, *packets
+	hot.flows, all.random = 1, true
+	if all.flows != b.config.Large {
+		b.add(p, direction+"-established", &hot, verdict)
+	}
+	if all.flows > 1 {
+		b.add(p, direction+"-"+random(all.flows), &all, verdict)
 	}
 }
 
@@ -172,6 +194,10 @@ var fills = []string{"", "-half-full", "-full"}
 // addNew adds connections that are new.
 func (b *bench) addNew(ctx context.Context) error {
 	var all []string
+	newServices := newServices
+	if b.config.Schedulers {
+		newServices = slices.Concat(newServices, scheduled)
+	}
 	for _, s := range newServices {
 		for _, fill := range fills {
 			all = append(all, s.newName()+fill)
@@ -182,6 +208,9 @@ func (b *bench) addNew(ctx context.Context) error {
 	}
 	p, err := b.openPlane(b.config.Flows)
 	if err != nil {
+		return err
+	}
+	if err := p.configure(scheduled); err != nil {
 		return err
 	}
 	images := map[string]image{fills[0]: p.memory.save()}

@@ -5,6 +5,7 @@ package bench
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/bits"
 	"net/netip"
 
@@ -40,7 +41,7 @@ type stream struct {
 	vip     netip.Addr // where clients send to
 	servers netip.Addr // the first real server, if packets come from those
 	clients netip.Addr // the first
-	flows   int        // a power of two
+	flows   int        // a power of two, unless random
 	random  bool       // no order that a CPU foresees; else one after the other
 	last    uint32     // the flow that was sent last
 }
@@ -113,6 +114,9 @@ func (s *stream) batch(warm, packets int) benchBatch {
 		// Knuth, The Art of Computer Programming 2, 3.2.1.2, theorem A:
 		// full period, as the factor is 1 modulo 4 and the step odd.
 		b.Factor, b.Step = 1664525, 1013904223
+		if s.flows&(s.flows-1) != 0 {
+			b.Mask, b.Scale = math.MaxUint32, uint32(s.flows)
+		}
 	}
 	frame := s.frame()
 	if s.vip.Is6() {

@@ -52,7 +52,19 @@ var (
 
 	// newServices are those whose new connections are measured.
 	newServices = []service{direct, tunnel, nat, weighted}
+
+	// scheduled are more of those, one for each other scheduler.
+	scheduled = directBy("lc", "wlc", "sed", "nq", "fo", "ovf", "twos", "lblc", "lblcr", "sh", "dh", "mh")
 )
+
+func directBy(schedulers ...string) (services []service) {
+	for i, scheduler := range schedulers {
+		s := direct
+		s.name, s.scheduler, s.vip = "dr-"+scheduler, scheduler, address(192, 0, 2, byte(10+i))
+		services = append(services, s)
+	}
+	return services
+}
 
 // directions names a service's packets: requests, and replies where the director sees those.
 func (s service) directions() (in, out string) {
@@ -96,7 +108,7 @@ func openPlane(connections int) (*plane, error) {
 		return nil, err
 	}
 	p := &plane{Dataplane: d}
-	if err := p.configure(); err != nil {
+	if err := p.configure(services); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	if p.memory, err = mapMemory(d.Program()); err != nil {
@@ -109,7 +121,7 @@ func (p *plane) close() error {
 	return errors.Join(p.memory.unmap(), p.Close())
 }
 
-func (p *plane) configure() error {
+func (p *plane) configure(services []service) error {
 	second, err := host.LinkByName(secondPort)
 	if err != nil {
 		return err

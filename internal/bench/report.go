@@ -15,6 +15,7 @@ type Report struct {
 	MACSwapNS  float64    `json:"macSwapNs"`
 	Cases      []Figure   `json:"cases"`
 	Floors     []Figure   `json:"floors"`
+	Tasks      []Work     `json:"tasks,omitempty"`
 	Rounds     int        `json:"rounds"`
 	Conditions Conditions `json:"conditions"`
 }
@@ -77,6 +78,9 @@ func (r Report) Print(w io.Writer) error {
 		}
 	}
 	if err := t.Flush(); err != nil {
+		return err
+	}
+	if err := printTasks(w, r.Tasks); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "ns a packet, 10th percentile of %d rounds on CPU %d, priority %s; ratios are to %s\n",

@@ -10,8 +10,8 @@ import (
 // AgeInterval is how often to call Age: the whole table once in eight seconds.
 const AgeInterval = 250 * time.Millisecond
 
-// agePasses is how many calls of Age go once through the table.
-const agePasses = 32
+// AgePasses is how many calls of Age go once through the table.
+const AgePasses = 32
 
 // Age looks through a part of the table: connections whose time is over are
 // marked dead, and those met dead before are freed. Between two calls that meet
@@ -22,7 +22,7 @@ func (d *Dataplane) Age() {
 	defer d.mu.Unlock()
 	d.endOrphans()
 	total := len(d.groups.at)
-	d.age(min(total, total/agePasses+1))
+	d.age(min(total, total/AgePasses+1))
 }
 
 func (d *Dataplane) age(groups int) {

@@ -57,7 +57,7 @@ func TestAgeing(t *testing.T) {
 	if active, total := b.loadOf(entry.conn.Dest); phaseOf(*entry.life) != phaseDead || active != 0 || total != 0 {
 		t.Errorf("met once: phase %d, %d of %d active", phaseOf(*entry.life), active, total)
 	}
-	for range agePasses {
+	for range AgePasses {
 		b.Age()
 	}
 	if phaseOf(*entry.life) != phaseFree {
