@@ -37,7 +37,7 @@ type Config struct {
 // The sizes that figures are comparable at.
 var (
 	Full  = Config{Flows: 1 << 20, Rounds: 31, Packets: 1 << 18, Large: 10 << 20, Schedulers: true}
-	Quick = Config{Flows: 1 << 20, Rounds: 11, Packets: 1 << 17}
+	Quick = Config{Flows: 1 << 20, Rounds: 9, Packets: 1 << 17}
 )
 
 // Run measures on one CPU, in a network namespace of its own that is gone when

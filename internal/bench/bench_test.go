@@ -59,12 +59,14 @@ func namesOf(r Report) (names []string) {
 
 func TestRunCases(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
-	config := Config{Flows: 1 << 12, Rounds: 1, Packets: 100}
+	config := Config{Flows: 1 << 12, Rounds: 1, Packets: 100, Large: 3 << 12, Schedulers: true}
 	for cases, want := range map[string]string{
-		"^nat-out-v6|pass":    "mac-swap pass nat-out-v6-established",
-		"not-ours":            "mac-swap not-ours",
-		"dr-new$|dr-random":   "mac-swap dr-random-4k dr-new",
-		"^mac-swap$|^no-such": "",
+		"^nat-out-v6|pass":     "mac-swap pass nat-out-v6-established",
+		"not-ours":             "mac-swap not-ours",
+		"nat.*random-12k":      "mac-swap nat-out-random-12k nat-in-random-12k",
+		"dr-(lc|mh)-new$":      "mac-swap dr-lc-new dr-mh-new",
+		"dr-new$|dr-random-4k": "mac-swap dr-random-4k dr-new",
+		"^mac-swap$|^no-such":  "",
 	} {
 		config.Cases = regexp.MustCompile(cases)
 		report, err := Run(t.Context(), config)

@@ -17,7 +17,7 @@ import (
 )
 
 // ownConnections are more than all rounds make.
-const ownConnections = 1 << 18
+const ownConnections = 1 << 19
 
 // pathServices are measured with each director that knows the method.
 var pathServices = []service{direct.inUDP(), tunnel.inUDP(), nat.inUDP()}
@@ -78,11 +78,13 @@ func (p *path) configure(plane *dataplane.Dataplane) error {
 // journeys are the cases of a director that knows all methods.
 func (p *path) journeys(prefix string, seen func() (uint64, error)) (cases []*journey) {
 	clients := hotClients
-	for _, s := range pathServices {
+	for i, s := range pathServices {
+		// None of another service: connections of one client's port are found one after the other.
 		clients = clients.Next()
+		others := address(100, 80, byte(64*i), 0)
 		in, out := s.directions()
 		hot := stream{udp: true, vip: s.vip, clients: clients, flows: 1}
-		fresh := stream{udp: true, vip: s.vip, clients: newClients, flows: 1 << 30}
+		fresh := stream{udp: true, vip: s.vip, clients: others, flows: 1 << 30}
 		cases = append(cases, &journey{name: prefix + in + "-established", stream: &hot, seen: seen})
 		if out != "" {
 			replies := hot
