@@ -25,6 +25,9 @@ var (
 	smallVIP     = netip.MustParseAddrPort("10.0.0.89:80") // the way to its server has an MTU of 1280
 	killedVIP    = netip.MustParseAddrPort("10.0.0.90:80") // its connections are killed now and then
 	toldVIP      = netip.MustParseAddrPort("10.0.0.91:80") // as goneVIP, but its clients are told
+	sipVIP       = netip.MustParseAddrPort("10.0.0.92:5060")
+	noPortVIP    = netip.MustParseAddrPort("10.0.0.93:80")  // the interface to its server does not send
+	markedVIP    = netip.MustParseAddrPort("10.0.0.128:80") // and fifteen more addresses are one service
 	natServer    = netip.MustParseAddrPort("192.168.1.11:8080")
 	otherServer  = netip.MustParseAddrPort("192.168.1.12:8080")
 	killedServer = netip.MustParseAddrPort("192.168.1.18:8080")
@@ -52,6 +55,16 @@ var fuzzedTable = []string{
 	"-A --sctp-service 10.0.0.89:80 -s rr", "-a --sctp-service 10.0.0.89:80 -r 192.168.1.24 -m", // the same port: fragments go on, too
 	"-A -t 10.0.0.90:80 -s rr", "-a -t 10.0.0.90:80 -r 192.168.1.18:8080 -m", "-a -t 10.0.0.90:80 -r 192.168.1.13 -i", "-A -u 10.0.0.90:80 -s rr", "-a -u 10.0.0.90:80 -r 192.168.1.18:8080 -m",
 	"-A -t 10.0.0.91:80 -s rr", "-a -t 10.0.0.91:80 -r 192.168.1.19 -g", "-A -u 10.0.0.91:80 -s rr", "-a -u 10.0.0.91:80 -r 192.168.1.19 -g",
+	"-A -u 10.0.0.92:5060 -s rr -p 60 --pe sip", "-a -u 10.0.0.92:5060 -r 192.168.1.11:5060 -m", "-a -u 10.0.0.92:5060 -r 192.168.1.12:5060 -m",
+	"-A -t 10.0.0.93:80 -s rr", "-a -t 10.0.0.93:80 -r 192.168.1.25 -g", "-a -t 10.0.0.93:80 -r 192.168.1.25:8080 -m", "-A -u 10.0.0.93:80 -s rr", "-a -u 10.0.0.93:80 -r 192.168.1.25 -i",
+}
+
+// fuzzedMarks are the commands for a service of many addresses.
+var fuzzedMarks = []string{
+	"ipvsadm -A -f 7 -s rr -p 60", "ipvsadm -a -f 7 -r 192.168.1.15:0 -g", "ipvsadm -a -f 7 -r 192.168.1.11:8080 -m",
+	"ipvsadm -A -f 7 -6 -s wlc", "ipvsadm -a -f 7 -6 -r [2001:db8:1::15]:0 -g", "ipvsadm -a -f 7 -6 -r [2001:db8:1::11]:8080 -m",
+	"lvsx mark add --vip 10.0.0.128/28 --mark 7", "lvsx mark add --vip 10.0.0.129 --proto tcp --ports 81 --mark 8",
+	"lvsx mark add --vip 2001:db8::100/120 --ports 80-8080 --mark 7",
 }
 
 // fuzzedTable6 are those of the same services in IPv6, and servers of the other
@@ -146,6 +159,17 @@ func (r maker) chunks(types []byte) [][]byte {
 		return [][]byte{first}
 	}
 	return [][]byte{first, chunk(draw[byte](r, chunkData, chunkAbort), 16)}
+}
+
+// markedOf is one of the addresses that are one service.
+func markedOf(r maker) netip.AddrPort {
+	return addrPort(10, 0, 0, markedVIP.Addr().As4()[3]+byte(r.IntN(17)), draw[uint16](r, 80, 80, 81, 8080))
+}
+
+// calls are datagrams with a Call-ID.
+func calls(r maker) []byte {
+	text := fmt.Sprintf("INVITE sip:bob@example.test SIP/2.0\r\nTo: bob\r\n%s%d%s\r\n\r\n", draw(r, "Call-ID: ", "i:", "CALL-ID :\r\n "), r.IntN(20), draw(r, "", "@a.test"))
+	return frame(clientMAC, udp(r.client(), r.of(sipVIP), []byte(text)...))
 }
 
 // answers are packets of NAT's servers.
@@ -321,6 +345,13 @@ var classes = []class{
 	}},
 	{"server removed and told, TCP", segments(toldVIP, "S", "A", "FA")},
 	{"server removed and told, UDP", datagrams(toldVIP)},
+	{"call", calls},
+	{"datagram without call", datagrams(sipVIP)},
+	{"marked, TCP", func(r maker) []byte { return segments(markedOf(r), "S", "A", "FA")(r) }},
+	{"marked, UDP", func(r maker) []byte { return datagrams(markedOf(r))(r) }},
+	{"no interface to the server, TCP", segments(noPortVIP, "S", "A")},
+	{"no interface to the server, UDP", datagrams(noPortVIP)},
+	{"merged", large(noPortVIP)},
 	{"server without route", segments(noRouteVIP, "S", "A")},
 	{"local server", segments(localVIP, "S", "A", "FA")},
 	{"local server, NAT", datagrams(localVIP)},
@@ -349,6 +380,12 @@ var classes = []class{
 	{"error of client, no neighbour", complaints(aboutAnswers(silentVIP))},
 	{"error of server", complaints(aboutRequests)},
 	{"error about tunnel", complaints(aboutTunnels)},
+	{"error at its last hop", changed(complaints(aboutAnswers(natVIP)), lastHop)},
+	{"error with a wrong checksum", func(r maker) []byte {
+		f := complaints(aboutAnswers(natVIP))(r)
+		f[14+20+r.wider()+2] ^= 1
+		return f
+	}},
 	{"port without service", segments(netip.AddrPortFrom(natVIP.Addr(), 81), "S", "A")},
 	{"address of nobody", segments(addrPort(10, 9, 9, 9, 80), "S", "A")},
 	{"from the VIP", func(r maker) []byte { return frame(clientMAC, tcp(r.of(natVIP), r.of(natVIP), "S")) }},

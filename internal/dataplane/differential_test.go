@@ -74,6 +74,11 @@ func (p *pair) fuzz(f *fuzzer, packets int) string {
 			return wrong
 		}
 	}
+	for _, line := range fuzzedMarks {
+		if wrong := p.play(line); wrong != "" {
+			return wrong
+		}
+	}
 	for _, service := range []string{"-t 10.0.0.91:80", "-u 10.0.0.91:80", "-t [2001:db8::91]:80", "-u [2001:db8::91]:80"} {
 		if wrong := p.play("lvsx service set " + service + " --removed reset"); wrong != "" {
 			return wrong
@@ -122,6 +127,10 @@ func (p *pair) meddle(f *fuzzer, packet int) string {
 		lines = killing
 	case 600:
 		lines = finding
+	case 700:
+		lines = []string{"set am_droprate 9", "set drop_packet 3"}
+	case 800:
+		lines = []string{"set drop_packet 0"}
 	}
 	for _, line := range lines {
 		if wrong := p.play(line); wrong != "" {

@@ -28,16 +28,27 @@ type pair struct {
 	dice  uint32
 	sent  [directorVerdictVERDICT_COUNT]uint64 // packets, by verdict
 	wrong string                               // what they did differently
+
+	dropping bool // drop_packet is 3
+	dropRate int
 }
+
+// pairMTU is that of a pair's interface.
+const pairMTU = 2900
 
 // newPair gives a pair without services, in a network namespace of its own.
 func newPair(t *testing.T, connections int) *pair {
 	t.Helper()
 	b := newBenchOf(t, connections)
 	p := &pair{bench: b}
+	// Less than the largest packets have, which then must have been merged.
+	if err := b.SetInterfaces([]Interface{{Index: loopback, MAC: directorMAC, MTU: pairMTU, Mode: Generic}}); err != nil {
+		t.Fatal(err)
+	}
 	p.model = reference.New(reference.MAC(directorMAC), reference.Clock{Ticks: b.clock.ticks, Duration: b.clock.duration})
 	b.seeOwn()
 	p.model.SeesOwn = true
+	p.model.MTU = pairMTU
 	p.model.TakenForVIP, p.model.TakenForRIP = p.vips.has, p.rips.has
 	p.run.fd = uint32(b.program.FD())
 	return p
@@ -175,6 +186,8 @@ func wayTo(rip netip.Addr) NextHop {
 		hop.Neighbour = nil
 	case 24:
 		hop.MTU = 1280
+	case 25: // by an interface that does not send
+		hop.Interface = loopback + 2
 	}
 	return hop
 }
@@ -184,7 +197,7 @@ func (p *pair) resolveBoth() {
 	for _, rip := range p.RealServers() {
 		hop := wayTo(rip)
 		p.SetNextHop(rip, hop)
-		way := reference.Way{MTU: hop.MTU, Source: hop.Address, Local: hop.Local, NoRoute: hop.NoRoute}
+		way := reference.Way{MTU: hop.MTU, Source: hop.Address, Local: hop.Local, NoRoute: hop.NoRoute, NoPort: hop.Interface > loopback}
 		copy(way.Neighbour[:], hop.Neighbour)
 		p.model.SetWay(rip, way)
 	}

@@ -32,8 +32,8 @@ import (
 //	icmp-limit 100 5                        ICMP errors that are sent in a second, and at once
 //	compare                                 listings and counters of both
 //
-// The last words of a packet may be "ttl N", "length N" of the payload, and
-// "nodf".
+// The last words of a packet may be "ttl N", "length N" of the payload, "call N"
+// for a Call-ID in a datagram, and "nodf".
 
 // play makes one step and says what the two did differently.
 func (p *pair) play(line string) string {
@@ -102,12 +102,20 @@ func (p *pair) set(name, value string) string {
 		settings.ExpireQuiescentTemplate = n != 0
 	case "nat_icmp_send":
 		settings.NATICMPSend = n != 0
+	case "am_droprate":
+		p.dropRate = n
+	case "drop_packet":
+		p.dropping = n == 3
 	case "expire_nodest_conn":
 		settings.ExpireNodestConn = n != 0
 	case "secure_tcp":
 		settings.SecureTCP = n == 3
 	default:
 		return "the model does not know setting " + name
+	}
+	settings.DropRate = 0
+	if p.dropping {
+		settings.DropRate = p.dropRate
 	}
 	return errorText(p.Set(name, value))
 }
@@ -127,6 +135,7 @@ func (p *pair) limitBoth(words []string) string {
 var defaultSettings = []string{
 	"set conn_reuse_mode 1", "set sloppy_tcp 0", "set sloppy_sctp 0", "set nat_icmp_send 0", "icmp-limit 0 0",
 	"set expire_quiescent_template 0", "set expire_nodest_conn 0", "set secure_tcp 0",
+	"set am_droprate 10", "set drop_packet 0",
 }
 
 // runIPVSADM returns what a command line prints with a director.
@@ -214,7 +223,11 @@ func parseIP(words []string) ([]byte, error) {
 	case "tcp":
 		ip = tcp(src, dst, kind, make([]byte, options["length"])...)
 	case "udp":
-		ip = udp(src, dst, make([]byte, options["length"])...)
+		payload := make([]byte, options["length"])
+		if call := options["call"]; call > 0 {
+			payload = fmt.Appendf(nil, "INVITE sip:bob@example.test SIP/2.0\r\nCall-ID: %d@example.test\r\n\r\n%s", call, payload)
+		}
+		ip = udp(src, dst, payload...)
 	case "sctp":
 		ip = sctp(src, dst, parseChunks(kind, options["length"])...)
 	default:

@@ -125,6 +125,9 @@ func (p *pair) empty() {
 			p.t.Fatalf("%s: %s", line, wrong)
 		}
 	}
+	p.forgetMarks()
+	p.model.ForgetDrops()
+	p.settings.Switches.DropCounter = 0
 	for range 4 {
 		p.passBoth(p.clock.ticks(20 * time.Minute))
 	}
@@ -141,6 +144,7 @@ type story struct {
 	*rand.Rand
 	p        *pair
 	lines    []string
+	next     string     // a step that is due
 	services []string   // as ipvsadm's options
 	servers  []string   // with their services, the same
 	flows    []toldFlow // of NAT
@@ -207,6 +211,10 @@ func pick[T any](s *story, from ...T) T {
 // step makes up the next one. A story begins with services and servers.
 func (s *story) step() string {
 	switch {
+	case s.next != "":
+		line := s.next
+		s.next = ""
+		return line
 	case len(s.services) == 0:
 		return s.addService()
 	case len(s.servers) < 2+len(s.lines)/20:
@@ -260,6 +268,9 @@ func (s *story) target() (proto string, vip netip.AddrPort) {
 		return pick(s, protocols...), s.maker.of(addrPort(10, 0, 0, pick[byte](s, 80, 81, 82), pick[uint16](s, 80, 81, 0, 65535)))
 	}
 	words := strings.Fields(pick(s, s.services...))
+	if words[0] == "-f" {
+		return pick(s, protocols...), s.vip()
+	}
 	vip = netip.MustParseAddrPort(words[1])
 	if vip.Port() == 0 || vip.Port() == 21 && s.IntN(2) == 0 {
 		vip = netip.AddrPortFrom(vip.Addr(), pick[uint16](s, 80, 443, 20, 2000, 0))
@@ -274,11 +285,18 @@ func (s *story) client() netip.AddrPort {
 
 // server is one of few; wayTo says what is the matter with some.
 func (s *story) server() netip.AddrPort {
-	return s.maker.of(addrPort(192, 168, 1, pick[byte](s, 11, 11, 11, 12, 12, 12, 13, 13, 14, 15, 16, 21, 22, 23, 24), pick[uint16](s, 80, 80, 80, 8080, 0)))
+	return s.maker.of(addrPort(192, 168, 1, pick[byte](s, 11, 11, 11, 12, 12, 12, 13, 13, 14, 15, 16, 21, 22, 23, 24, 25), pick[uint16](s, 80, 80, 80, 8080, 0)))
 }
 
 func (s *story) addService() string {
 	service := pick(s, "-t ", "-t ", "-t ", "-u ", "-u ", "--sctp-service ") + s.vip().String()
+	if s.IntN(5) == 0 {
+		service = fmt.Sprintf("-f %d", 1+s.IntN(2))
+		if s.maker.ipv6 {
+			service += " -6"
+		}
+		s.next = s.addMark()
+	}
 	s.services = append(s.services, service)
 	return "ipvsadm -A " + service + s.serviceOptions(service)
 }
@@ -307,6 +325,9 @@ func (s *story) serviceOptions(service string) string {
 		options += fmt.Sprintf(" -p %d", pick(s, 10, 60, 100, 360))
 		if s.IntN(3) == 0 {
 			options += " -M " + s.mask()
+		}
+		if service[1] != 't' && s.IntN(3) == 0 {
+			options += " --pe sip"
 		}
 	}
 	return options
@@ -349,7 +370,11 @@ func (s *story) destinationOptions() string {
 }
 
 func (s *story) rareCommand() string {
-	switch s.IntN(16) {
+	switch s.IntN(19) {
+	case 16:
+		return fmt.Sprintf("set am_droprate %d", 1+s.IntN(4))
+	case 17:
+		return "set drop_packet " + pick(s, "0", "3")
 	case 15:
 		return fmt.Sprintf("set expire_nodest_conn %d", s.IntN(2))
 	case 3:
@@ -379,7 +404,10 @@ func (s *story) rareCommand() string {
 
 // ownCommand is one that ipvsadm has not.
 func (s *story) ownCommand() string {
-	if s.IntN(2) == 0 {
+	switch s.IntN(6) {
+	case 0, 1:
+		return s.mark()
+	case 2, 3:
 		return "lvsx service set " + s.service() + s.serviceSettings()
 	}
 	return "lvsx connections kill" + s.filter()
@@ -393,6 +421,29 @@ func (s *story) serviceSettings() string {
 		}
 	}
 	return options
+}
+
+// mark adds a rule or deletes one.
+func (s *story) mark() string {
+	if s.IntN(4) == 0 {
+		return "lvsx mark del" + s.marked()
+	}
+	return s.addMark()
+}
+
+func (s *story) addMark() string {
+	return fmt.Sprintf("lvsx mark add%s --mark %d", s.marked(), 1+s.IntN(2))
+}
+
+// marked is what a rule marks.
+func (s *story) marked() string {
+	vip := s.vip().Addr().String()
+	if s.IntN(3) == 0 {
+		network, _ := s.vip().Addr().Prefix(s.vip().Addr().BitLen() - 4)
+		vip = network.String()
+	}
+	return " --vip " + vip + pick(s, "", "", " --proto tcp", " --proto udp", " --proto sctp") +
+		pick(s, "", " --ports 80", " --ports 80", " --ports 0-100", " --ports 80-443", " --ports 1024-65535")
 }
 
 // filter chooses connections, all if it is empty.
@@ -421,8 +472,11 @@ func (s *story) packet(proto string, src, dst netip.AddrPort) string {
 	if proto == "sctp" {
 		line += " " + pick(s, "1", "1", "1", "10", "10", "10,0", "2", "11", "0", "3", "4", "7", "8", "14", "9", "6", "10,6", "11,6", "0,6", "15", "192", "-")
 	}
+	if proto == "udp" && s.IntN(3) > 0 {
+		line += fmt.Sprintf(" call %d", 1+s.IntN(3))
+	}
 	if s.IntN(8) == 0 {
-		line += fmt.Sprintf(" length %d", pick(s, 1, 2, 100, 1240, 1241, 1432, 1460, 1461, 1472, 1473, 2000))
+		line += fmt.Sprintf(" length %d", pick(s, 1, 2, 100, 1240, 1241, 1432, 1460, 1461, 1472, 1473, 2000, 3000))
 	}
 	if s.IntN(16) == 0 {
 		line += fmt.Sprintf(" ttl %d", s.IntN(3))

@@ -38,6 +38,8 @@ type conn struct {
 type conns struct {
 	in  map[flow]*conn
 	out map[flow][]*conn // virtual is the server's address
+
+	vips map[netip.Addr]int // how many connections each has
 }
 
 // reply is how the server's packets name the connection.
@@ -60,6 +62,7 @@ func (cs *conns) findReply(f flow) (c *conn, ambiguous bool) {
 
 func (cs *conns) add(c *conn) {
 	cs.in[c.flow] = c
+	cs.vips[c.virtual.Addr()]++
 	if c.method == ipvs.Masq {
 		cs.out[c.reply()] = append(cs.out[c.reply()], c)
 	}
@@ -67,6 +70,7 @@ func (cs *conns) add(c *conn) {
 
 func (cs *conns) remove(c *conn) {
 	delete(cs.in, c.flow)
+	cs.vips[c.virtual.Addr()]--
 	if c.method != ipvs.Masq {
 		return
 	}

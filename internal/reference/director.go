@@ -20,6 +20,7 @@ type Way struct {
 	Source    netip.Addr // what the director calls itself on this way, for tunnels
 	Local     bool       // the address is the director's own
 	NoRoute   bool
+	NoPort    bool // it is by another interface, which cannot send
 }
 
 // Clock says how long the datapath's ticks are.
@@ -32,6 +33,7 @@ type Clock struct {
 type Director struct {
 	Clock
 	MAC      MAC
+	MTU      int // of the interface; what is larger was merged by offload. 0: whatever is
 	Settings Settings
 	Dice     uint32 // what the first throw for a packet shows
 	SeesOwn  bool   // what the director itself sends, too: as a real server it may have another address
@@ -45,6 +47,8 @@ type Director struct {
 	ways      map[netip.Addr]Way
 	services  []*service // in the order of their creation
 	trash     []*dest
+	marks     []ipvs.MarkRule
+	sinceDrop int  // packets until the next is dropped
 	orphans   bool // a destination was removed whose connections may have to end
 	conns     conns
 	templates []*template
@@ -63,7 +67,7 @@ func New(mac MAC, clock Clock) *Director {
 		ways:        make(map[netip.Addr]Way),
 		TakenForVIP: nobody, TakenForRIP: nobody,
 		firsts:   make(map[fragmentKey]*first),
-		conns:    conns{in: make(map[flow]*conn), out: make(map[flow][]*conn)},
+		conns:    conns{in: make(map[flow]*conn), out: make(map[flow][]*conn), vips: make(map[netip.Addr]int)},
 		timeouts: stateTimeouts,
 	}
 }

@@ -103,6 +103,7 @@ func (d *Director) receiveFragment(p *packet) (o Outcome, done bool) {
 		} else if p.proto == ipvs.SCTP && !keeps {
 			return Outcome{Verdict: Fragment}, true
 		}
+		p.noted, p.instead = true, d.firsts[key]
 		d.firsts[key] = &first{src: p.src, dst: p.dst, end: len(p.payload()), expires: d.now + uint64(d.Ticks(firstLife))}
 		return Outcome{}, false
 	}
@@ -116,6 +117,17 @@ func (d *Director) receiveFragment(p *packet) (o Outcome, done bool) {
 	}
 	p.src, p.dst = f.src, f.dst
 	return d.receiveLater(p, f), true
+}
+
+// unnote forgets that a first fragment came.
+func (d *Director) unnote(p *packet) {
+	if !p.noted {
+		return
+	}
+	delete(d.firsts, p.fragmentKey())
+	if p.instead != nil {
+		d.firsts[p.fragmentKey()] = p.instead
+	}
 }
 
 func (d *Director) receiveLater(p *packet, f *first) Outcome {
@@ -156,7 +168,9 @@ func (d *Director) forwardLater(p *packet, to *dest, method ipvs.Forwarding, ser
 		return Outcome{Verdict: Fragment}
 	case way.Neighbour == (MAC{}):
 		return Outcome{Verdict: NoNeighbour}
-	case len(p.ip) > mtu:
+	case d.isMerged(p) && !isSendable(p, way):
+		return Outcome{Verdict: Merged}
+	case len(p.ip) > mtu && !d.isMerged(p):
 		return Outcome{Verdict: NeedsFragmenting}
 	}
 	ip := d.copyOf(p, way.Neighbour)
@@ -164,12 +178,12 @@ func (d *Director) forwardLater(p *packet, to *dest, method ipvs.Forwarding, ser
 	switch method {
 	case ipvs.Masq:
 		destination.setAddress(ip, server)
-		return Outcome{Verdict: MasqIn, Frame: d.out}
+		return Outcome{Verdict: MasqIn, Frame: d.out}.by(way)
 	case ipvs.Tunnel:
 		d.wrap(way.Source, server)
-		return Outcome{Verdict: Tunnel, Frame: d.out, NewHeader: true}
+		return Outcome{Verdict: Tunnel, Frame: d.out, NewHeader: true}.by(way)
 	}
-	return Outcome{Verdict: Route, Frame: d.out}
+	return Outcome{Verdict: Route, Frame: d.out}.by(way)
 }
 
 func (d *Director) replyLater(c *conn, p *packet) Outcome {
@@ -180,6 +194,9 @@ func (d *Director) replyLater(c *conn, p *packet) Outcome {
 		for _, s := range []*ipvs.Stats{&c.dest.stats, &c.dest.service.stats} {
 			s.OutBytes += uint64(len(p.payload()))
 		}
+	}
+	if d.isMerged(p) && !isSendable(p, Way{}) {
+		return Outcome{Verdict: Merged}
 	}
 	ip := d.copyOf(p, c.mac)
 	lowerTTL(ip)

@@ -32,6 +32,8 @@ type packet struct {
 	piece    piece
 	proto    ipvs.Protocol
 	src, dst netip.AddrPort
+	noted    bool   // as a first fragment
+	instead  *first // of this one
 }
 
 // to and from are the frame's ends.

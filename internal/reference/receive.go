@@ -42,6 +42,7 @@ func (d *Director) Receive(frame []byte) Outcome {
 	c, ambiguous := d.conns.findReply(flow{p.proto, p.dst, p.src})
 	switch {
 	case ambiguous:
+		d.unnote(p)
 		return Outcome{}
 	case c != nil:
 		return d.reply(c, p)
@@ -52,10 +53,12 @@ func (d *Director) Receive(frame []byte) Outcome {
 	return d.request(p)
 }
 
-// isVIP tells whether an address has a service, or had one that is remembered.
+// isVIP tells whether an address has a service or may have a mark, or did and is
+// remembered.
 func (d *Director) isVIP(a netip.Addr) bool {
-	return d.TakenForVIP(a) || slices.ContainsFunc(d.services, func(s *service) bool { return s.VIP.Addr() == a }) ||
-		slices.ContainsFunc(d.trash, func(dest *dest) bool { return dest.service.VIP.Addr() == a })
+	of := func(s *service) bool { return s.Mark == 0 && s.VIP.Addr() == a }
+	return d.TakenForVIP(a) || slices.ContainsFunc(d.services, of) || d.isMarked(a) || d.conns.vips[a] > 0 ||
+		slices.ContainsFunc(d.trash, func(dest *dest) bool { return of(dest.service) })
 }
 
 // isRIP tells whether an address is that of a NAT destination.
@@ -119,11 +122,13 @@ func (d *Director) choose(p *packet) (choice, Verdict) {
 	switch {
 	case s == nil:
 		return choice{}, NotOurs
+	case d.drops():
+		return choice{}, Defence
 	case p.src.Port() == 20: // FTP's data is never scheduled
 		return choice{}, NoConnection
 	case s.Flags&ipvs.Persistent != 0:
-		return d.persist(s, f)
-	case p.dst.Port() != s.VIP.Port(): // all ports, but one server for each: no
+		return d.persist(s, p)
+	case s.Mark == 0 && p.dst.Port() != s.VIP.Port(): // all ports, but one server for each: no
 		return choice{}, s.leave(f)
 	}
 	to := s.scheduler.choose(d, s, f)
@@ -175,6 +180,9 @@ func (d *Director) forward(c *conn, p *packet) Outcome {
 	switch {
 	case way.Neighbour == (MAC{}): // the kernel would ask for it last, and wait
 		return Outcome{Verdict: NoNeighbour}
+	case d.isMerged(p) && !isSendable(p, way):
+		return Outcome{Verdict: Merged}
+	case d.isMerged(p): // goes on as it came
 	case len(p.ip) > mtu && c.method == ipvs.Tunnel && c.server.Addr().Is6() && mtu < leastMTU6:
 		return Outcome{Verdict: NeedsFragmenting} // __ip_vs_get_out_rt_v6() tells nobody
 	case len(p.ip) > mtu && mayNotBreak(p.ip):
@@ -182,7 +190,16 @@ func (d *Director) forward(c *conn, p *packet) Outcome {
 	case len(p.ip) > mtu:
 		return Outcome{Verdict: NeedsFragmenting}
 	}
-	return d.send(c, p, way)
+	return d.send(c, p, way).by(way)
+}
+
+// isSendable tells whether the stack takes a merged packet apart again where it
+// goes (docs/verdicts.md).
+func isSendable(p *packet, way Way) bool { return !way.NoPort && p.proto != ipvs.SCTP }
+
+// isMerged tells whether the packet was not one on the wire.
+func (d *Director) isMerged(p *packet) bool {
+	return d.MTU != 0 && len(p.ip) > d.MTU
 }
 
 // deliver gives a packet to the director itself, which is the server. NAT to
@@ -259,6 +276,9 @@ func (d *Director) reply(c *conn, p *packet) Outcome {
 	}
 	c.countOut(len(p.ip))
 	d.step(c, p, true)
+	if d.isMerged(p) && !isSendable(p, Way{}) {
+		return Outcome{Verdict: Merged, State: c.state}
+	}
 	ip := d.copyOf(p, c.mac)
 	lowerTTL(ip)
 	setEndpoint(ip, p.header, p.proto, source, c.virtual)

@@ -148,7 +148,7 @@ func (d *Director) errorIn(c *conn, p *packet, q quote) Outcome {
 	case ipvs.Tunnel:
 		d.wrap(way.Source, c.server.Addr())
 	}
-	return Outcome{Verdict: ErrorIn, Frame: d.out, NewHeader: c.method == ipvs.Tunnel}
+	return Outcome{Verdict: ErrorIn, Frame: d.out, NewHeader: c.method == ipvs.Tunnel}.by(way)
 }
 
 // setQuoted writes one end of the packet that an ICMP message quotes

@@ -36,16 +36,21 @@ type dest struct {
 
 func (d *Director) find(k ipvs.Key) *service {
 	for _, s := range d.services {
-		if s.Key == k {
+		if s.Canonical() == k.Canonical() {
 			return s
 		}
 	}
 	return nil
 }
 
-// serves finds the service of a packet (ip_vs_service_find): one of its port, FTP's
-// for what may be its data, one for all ports.
+// serves finds the service of a packet (ip_vs_service_find): that of its mark, one of
+// its port, FTP's for what may be its data, one for all ports.
 func (d *Director) serves(f flow) *service {
+	if mark := d.mark(f.proto, f.virtual); mark != 0 {
+		if s := d.find(ipvs.MarkKey(mark, f.virtual.Addr().Is6())); s != nil {
+			return s
+		}
+	}
 	port := f.virtual.Port()
 	at := func(port uint16) *service {
 		return d.find(ipvs.Key{Protocol: f.proto, VIP: netip.AddrPortFrom(f.virtual.Addr(), port)})
@@ -135,7 +140,7 @@ func (d *Director) discard(dest *dest) {
 // removed from.
 func (d *Director) revive(s *service, rip netip.AddrPort) *dest {
 	for i, dest := range d.trash {
-		if dest.service.Key != s.Key || dest.RIP != rip {
+		if dest.service.Canonical() != s.Canonical() || dest.RIP != rip {
 			continue
 		}
 		d.trash = slices.Delete(d.trash, i, i+1)

@@ -11,6 +11,7 @@ type Settings struct {
 	ExpireQuiescentTemplate bool
 	ExpireNodestConn        bool
 	SecureTCP               bool // mode 3
+	DropRate                int  // am_droprate, while drop_packet is 3; else 0
 	NATICMPSend             bool
 	ICMPRate, ICMPBurst     uint32 // net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst; rate 0: no limit
 }
@@ -64,3 +65,19 @@ func (d *Director) tcpTable() *stateTable {
 func (d *Director) isUsable(t *template) bool {
 	return t.dest.available && !(d.Settings.ExpireQuiescentTemplate && t.dest.Weight == 0)
 }
+
+// drops tells whether it is the turn of a packet that would begin a connection
+// (ip_vs_todrop).
+func (d *Director) drops() bool {
+	if d.Settings.DropRate == 0 {
+		return false
+	}
+	if d.sinceDrop--; d.sinceDrop > 0 {
+		return false
+	}
+	d.sinceDrop = d.Settings.DropRate
+	return true
+}
+
+// ForgetDrops lets the next packet's turn come first.
+func (d *Director) ForgetDrops() { d.sinceDrop = 0 }

@@ -17,6 +17,7 @@ type template struct {
 	proto    ipvs.Protocol
 	client   netip.Addr
 	virtual  netip.AddrPort // port 0: all of them
+	call     string         // of the engine sip
 	server   netip.AddrPort
 	dest     *dest
 	timeout  uint32 // in ticks
@@ -34,14 +35,20 @@ const postponement = time.Minute
 
 // persist finds the server that the client has, or a new one
 // (ip_vs_sched_persist).
-func (d *Director) persist(s *service, f flow) (choice, Verdict) {
-	t := d.findTemplate(s, f)
+func (d *Director) persist(s *service, p *packet) (choice, Verdict) {
+	f, call := flow{p.proto, p.src, p.dst}, ""
+	if s.Engine == ipvs.SIP {
+		if call = callID(p); call == "" {
+			return choice{}, NoCallID
+		}
+	}
+	t := d.findTemplate(s, f, call)
 	if t == nil {
 		to := s.scheduler.choose(d, s, f)
 		if to == nil {
 			return choice{}, s.leave(f)
 		}
-		t = d.newTemplate(s, f, to)
+		t = d.newTemplate(s, f, call, to)
 	}
 	t.expires, t.postponed = d.now+uint64(t.timeout), false
 	ch := choice{dest: t.dest, port: f.virtual.Port(), onePacket: s.isOnePacket(f), template: t}
@@ -52,11 +59,15 @@ func (d *Director) persist(s *service, f flow) (choice, Verdict) {
 }
 
 // templateOf is what the client's template is known by. A service of one port
-// has templates of its own; those of FTP and of port 0 are for all ports.
+// has templates of its own; those of FTP and of port 0 are for all ports, those of a mark for all
+// protocols, too.
 func templateOf(s *service, f flow) template {
 	t := template{proto: f.proto, client: masked(s, f.client.Addr()), virtual: netip.AddrPortFrom(f.virtual.Addr(), 0)}
-	if f.virtual.Port() == s.VIP.Port() && s.VIP.Port() != 21 {
+	switch {
+	case f.virtual.Port() == s.VIP.Port() && s.VIP.Port() != 21:
 		t.virtual = f.virtual
+	case s.Mark != 0:
+		t.proto, t.virtual = 0, netip.AddrPortFrom(markAddress(s.Mark, s.IPv6()), 0)
 	}
 	return t
 }
@@ -74,10 +85,10 @@ func masked(s *service, a netip.Addr) netip.Addr {
 
 // findTemplate returns the one of the client. One that is of no use is moved away
 // (ip_vs_check_template).
-func (d *Director) findTemplate(s *service, f flow) *template {
+func (d *Director) findTemplate(s *service, f flow, call string) *template {
 	key := templateOf(s, f)
 	for _, t := range d.templates {
-		if t.moved || t.proto != key.proto || t.client != key.client || t.virtual != key.virtual {
+		if t.moved || t.proto != key.proto || t.client != key.client || t.virtual != key.virtual || t.call != call {
 			continue
 		}
 		if d.isUsable(t) {
@@ -91,9 +102,9 @@ func (d *Director) findTemplate(s *service, f flow) *template {
 	return nil
 }
 
-func (d *Director) newTemplate(s *service, f flow, to *dest) *template {
+func (d *Director) newTemplate(s *service, f flow, call string, to *dest) *template {
 	t := templateOf(s, f)
-	t.dest, t.timeout = to, d.Ticks(time.Duration(s.Timeout)*time.Second)
+	t.call, t.dest, t.timeout = call, to, d.Ticks(time.Duration(s.Timeout)*time.Second)
 	t.server = netip.AddrPortFrom(to.RIP.Addr(), 0)
 	if t.virtual.Port() != 0 {
 		t.server = to.RIP
@@ -157,8 +168,12 @@ func (t *template) list(d *Director) ipvs.Conn {
 	if t.assured {
 		state = "ASSURED"
 	}
-	return ipvs.Conn{
+	listed := ipvs.Conn{
 		Protocol: t.proto, CIP: netip.AddrPortFrom(t.client, 0), VIP: t.virtual, RIP: t.server,
 		State: state, Expires: d.Duration(uint32(t.expires - d.now)), Template: true,
 	}
+	if t.call != "" {
+		listed.Engine, listed.EngineData = ipvs.SIP, t.call
+	}
+	return listed
 }

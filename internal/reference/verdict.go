@@ -38,6 +38,10 @@ const (
 	Reset            Verdict = "reset"
 	NoRoom           Verdict = "no-room"
 	Loopback         Verdict = "loopback"
+	NoCallID         Verdict = "no-call-id"
+	Defence          Verdict = "defence"
+	Merged           Verdict = "merged"
+	NoPort           Verdict = "no-port"
 )
 
 // Verdicts are those that the model can reach.
@@ -46,7 +50,7 @@ var Verdicts = []Verdict{
 	ReplyExpired, MasqIn, MasqOut, Tunnel, Route, ErrorIn, ErrorOut, NoDestination, NoRoute, TTLExceeded,
 	TooBig, DestinationGone, NoNeighbour, BadChecksum, ErrorExpired, NeedsFragmenting, BadFragment,
 	Stray, Unanswered,
-	Reset, NoRoom, Loopback,
+	Reset, NoRoom, Loopback, NoCallID, Defence, Merged, NoPort,
 }
 
 // Outcome is what became of a packet.
@@ -57,4 +61,12 @@ type Outcome struct {
 	// NewHeader tells that the IP header in front is the director's own; its
 	// ID, which is anyone's guess, is 0.
 	NewHeader bool
+}
+
+// by is what becomes of a packet that was to leave by a way.
+func (o Outcome) by(way Way) Outcome {
+	if way.NoPort {
+		return Outcome{Verdict: NoPort, State: o.State}
+	}
+	return o
 }
