@@ -91,7 +91,7 @@ static __always_inline struct dest *dest_of(const struct found *found)
  */
 static __always_inline enum half half_of(const struct conn *conn, const struct dest *dest)
 {
-	if (forwarding_of(conn) == FORWARDING_MASQ ||
+	if (!(conn->flags & FORWARDING_ONE_SIDED) ||
 	    (unlikely(dest->flags & DEST_LOCAL) && settings.local_ifindex))
 		return HALF_INPUT;
 	return HALF_INPUT_ONLY;
@@ -250,9 +250,40 @@ static __always_inline enum verdict persist(struct xdp_md *ctx, const struct flo
 	return VERDICT_COUNT;
 }
 
-/* What FTP's data connections are not, is not for IPVS to refuse (ip_vs_leave()). */
-static __always_inline enum verdict leave(const struct flow *flow, const struct service *service)
+/*
+ * is_elsewhere tells whether the machine would send a packet on to its
+ * destination, which is not its own. A function of its own for its needs of the
+ * stack.
+ */
+static __noinline int is_elsewhere(struct xdp_md *ctx, const struct flow *flow)
 {
+	struct bpf_fib_lookup fib = { .ifindex = ctx->ingress_ifindex };
+	long way;
+
+	address_lookup(&fib, &flow->src, &flow->dst);
+	way = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	return way == BPF_FIB_LKUP_RET_SUCCESS || way == BPF_FIB_LKUP_RET_NO_NEIGH;
+}
+
+/* A mark's packets may do without a real server. */
+static __always_inline int may_bypass(struct xdp_md *ctx, const struct flow *flow,
+				      const struct service *service)
+{
+	return unlikely(settings.switches.cache_bypass) && service->key.mark &&
+	       is_elsewhere(ctx, flow);
+}
+
+/*
+ * leave is for packets that get no real server (ip_vs_leave()). What FTP's data
+ * connections are not, is not for IPVS to refuse.
+ */
+static __always_inline enum verdict leave(struct xdp_md *ctx, const struct flow *flow,
+					  const struct service *service, struct choice *choice)
+{
+	if (may_bypass(ctx, flow, service)) {
+		choice->dest = DEST_BYPASS;
+		return VERDICT_COUNT;
+	}
 	return service->key.port == bpf_htons(FTP_PORT) && flow->port.dest != bpf_htons(FTP_PORT)
 		       ? VERDICT_NOT_OURS
 		       : VERDICT_NO_DESTINATION;
@@ -288,7 +319,7 @@ __noinline int choose_server(struct xdp_md *ctx, const struct flow *flow, struct
 		choice->dest = schedule(number, flow, moment);
 	if (verdict == VERDICT_NO_DESTINATION ||
 	    (verdict == VERDICT_COUNT && choice->dest == DEST_NONE))
-		return leave(flow, service);
+		return leave(ctx, flow, service, choice);
 	return verdict;
 }
 

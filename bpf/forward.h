@@ -153,6 +153,8 @@ static __always_inline int pass_down(struct xdp_md *ctx, const struct handover *
 static __noinline enum verdict judge_local(struct xdp_md *ctx, const struct dest *dest,
 					   enum forwarding forwarding)
 {
+	if (forwarding == FORWARDING_BYPASS)
+		return VERDICT_BYPASS;
 	if (forwarding != FORWARDING_MASQ || !settings.local_ifindex)
 		return VERDICT_LOCAL;
 	return !is_own(ctx) && is_loopback(&dest->rip) ? VERDICT_LOOPBACK : VERDICT_COUNT;
@@ -221,6 +223,20 @@ static __always_inline enum verdict forward_request(struct xdp_md *ctx, struct p
 	return forward_part(ctx, pkt, PART_HEADED, flags, key, dest, from);
 }
 
+static __always_inline void address_lookup(struct bpf_fib_lookup *fib, const union addr *from,
+					   const union addr *to)
+{
+	if (is_ipv4(to)) {
+		fib->family = AF_INET;
+		fib->ipv4_src = to_ipv4(from);
+		fib->ipv4_dst = to_ipv4(to);
+	} else {
+		fib->family = AF_INET6;
+		__builtin_memcpy(fib->ipv6_src, from, sizeof(fib->ipv6_src));
+		__builtin_memcpy(fib->ipv6_dst, to, sizeof(fib->ipv6_dst));
+	}
+}
+
 /*
  * find_client_hop looks the way to the client up anew: what the FIB says, else
  * what the connection has, the way by which the request came.
@@ -230,15 +246,7 @@ static __noinline void find_client_hop(struct xdp_md *ctx, struct conn *conn)
 	struct bpf_fib_lookup fib = { .ifindex = ctx->ingress_ifindex };
 	__u16 epoch = READ_ONCE(settings.epoch);
 
-	if (is_ipv4(&conn->cip)) {
-		fib.family = AF_INET;
-		fib.ipv4_src = to_ipv4(&conn->vip);
-		fib.ipv4_dst = to_ipv4(&conn->cip);
-	} else {
-		fib.family = AF_INET6;
-		__builtin_memcpy(fib.ipv6_src, &conn->vip, sizeof(fib.ipv6_src));
-		__builtin_memcpy(fib.ipv6_dst, &conn->cip, sizeof(fib.ipv6_dst));
-	}
+	address_lookup(&fib, &conn->vip, &conn->cip);
 	/* What is link-local means another host on each link: it is where its request came from. */
 	if (!is_link_local(&conn->cip) &&
 	    bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) == BPF_FIB_LKUP_RET_SUCCESS) {

@@ -13,9 +13,13 @@ enum forwarding {
 	FORWARDING_MASQ = 0,
 	FORWARDING_TUNNEL = 2,
 	FORWARDING_ROUTE = 3,
+	FORWARDING_BYPASS = 4,	  /* to where it was sent: cache_bypass */
+	FORWARDING_ONE_SIDED = 2, /* bit of those whose answers go past the director */
 } __attribute__((packed));
 
+#define DESTS 131072
 #define DEST_NONE 0xffffffff
+#define DEST_BYPASS (DESTS - 1) /* what all connections without a real server have */
 
 /* Everything that a frame needs to reach its next stop. */
 struct hop {

@@ -49,7 +49,8 @@ struct switches {
 	__u8 sloppy_tcp;
 	__u8 secure_tcp; /* now, and not whether it might be */
 	__u8 drop_entry; /* whether it might drop entries: packets are counted for it */
-	__u8 pad[3];
+	__u8 cache_bypass;
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct switches) == 24, "switches has holes");
 

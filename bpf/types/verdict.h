@@ -17,6 +17,7 @@ enum verdict {
 	VERDICT_NO_CONNECTION,	/* mid-stream, but no connection: the kernel answers RST */
 	VERDICT_UNRELATED,	/* an ICMP error about no connection of ours */
 	VERDICT_LOCAL,		/* the destination is the director itself */
+	VERDICT_BYPASS,		/* there is no real server: it goes on to where it was sent */
 	VERDICT_REPLY_EXPIRED,	/* a reply with TTL 1: the kernel tells its sender */
 	/* sent on */
 	VERDICT_MASQ_IN,

@@ -105,6 +105,10 @@ func (d *Dataplane) adoptTrash(services []*service, listed map[uint32]bool) {
 		if listed[index] {
 			continue
 		}
+		if index == d.bypass() {
+			d.dests.at[index] = bypassEntry
+			continue
+		}
 		var s *service
 		if fromAddr(entry.Rip) != netip.IPv6Unspecified() {
 			s = services[entry.Service]

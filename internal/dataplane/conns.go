@@ -144,6 +144,9 @@ func (d *Dataplane) read(e entry, life, now uint32) (ipvs.Conn, bool) {
 
 // realServer returns where a connection's packets go.
 func (d *Dataplane) realServer(c *directorConn) netip.AddrPort {
+	if c.Dest == d.bypass() {
+		return nowhere(fromAddr(c.Cip))
+	}
 	dest := d.dests.at[c.Dest]
 	port := dest.Port
 	if c.Flags&directorConnFlagsCONN_KEEPS_PORT != 0 || (port == 0 && !isTemplate(c)) {

@@ -170,7 +170,8 @@ type directorDirectorSettings struct {
 		SloppyTcp               uint8
 		SecureTcp               uint8
 		DropEntry               uint8
-		Pad                     [3]uint8
+		CacheBypass             uint8
+		Pad                     [2]uint8
 	}
 	LblcrExpiration  uint32
 	Postponement     uint32
@@ -210,9 +211,11 @@ type directorFlow struct {
 type directorForwarding uint8
 
 const (
-	directorForwardingFORWARDING_MASQ   directorForwarding = 0
-	directorForwardingFORWARDING_TUNNEL directorForwarding = 2
-	directorForwardingFORWARDING_ROUTE  directorForwarding = 3
+	directorForwardingFORWARDING_MASQ      directorForwarding = 0
+	directorForwardingFORWARDING_TUNNEL    directorForwarding = 2
+	directorForwardingFORWARDING_ROUTE     directorForwarding = 3
+	directorForwardingFORWARDING_BYPASS    directorForwarding = 4
+	directorForwardingFORWARDING_ONE_SIDED directorForwarding = 2
 )
 
 type directorFragment struct {
@@ -481,7 +484,8 @@ type directorSwitches struct {
 	SloppyTcp               uint8
 	SecureTcp               uint8
 	DropEntry               uint8
-	Pad                     [3]uint8
+	CacheBypass             uint8
+	Pad                     [2]uint8
 }
 
 type directorSysctlKey struct {
@@ -535,34 +539,35 @@ const (
 	directorVerdictVERDICT_NO_CONNECTION     directorVerdict = 6
 	directorVerdictVERDICT_UNRELATED         directorVerdict = 7
 	directorVerdictVERDICT_LOCAL             directorVerdict = 8
-	directorVerdictVERDICT_REPLY_EXPIRED     directorVerdict = 9
-	directorVerdictVERDICT_MASQ_IN           directorVerdict = 10
-	directorVerdictVERDICT_MASQ_OUT          directorVerdict = 11
-	directorVerdictVERDICT_TUNNEL            directorVerdict = 12
-	directorVerdictVERDICT_ROUTE             directorVerdict = 13
-	directorVerdictVERDICT_ERROR_IN          directorVerdict = 14
-	directorVerdictVERDICT_ERROR_OUT         directorVerdict = 15
-	directorVerdictVERDICT_NO_DESTINATION    directorVerdict = 16
-	directorVerdictVERDICT_NO_ROUTE          directorVerdict = 17
-	directorVerdictVERDICT_TTL_EXCEEDED      directorVerdict = 18
-	directorVerdictVERDICT_TOO_BIG           directorVerdict = 19
-	directorVerdictVERDICT_STRAY             directorVerdict = 20
-	directorVerdictVERDICT_RESET             directorVerdict = 21
-	directorVerdictVERDICT_DESTINATION_GONE  directorVerdict = 22
-	directorVerdictVERDICT_TABLE_FULL        directorVerdict = 23
-	directorVerdictVERDICT_NO_CALL_ID        directorVerdict = 24
-	directorVerdictVERDICT_NO_NEIGHBOUR      directorVerdict = 25
-	directorVerdictVERDICT_NO_PORT           directorVerdict = 26
-	directorVerdictVERDICT_BAD_CHECKSUM      directorVerdict = 27
-	directorVerdictVERDICT_ERROR_EXPIRED     directorVerdict = 28
-	directorVerdictVERDICT_NEEDS_FRAGMENTING directorVerdict = 29
-	directorVerdictVERDICT_MERGED            directorVerdict = 30
-	directorVerdictVERDICT_NO_ROOM           directorVerdict = 31
-	directorVerdictVERDICT_DEFENCE           directorVerdict = 32
-	directorVerdictVERDICT_BAD_FRAGMENT      directorVerdict = 33
-	directorVerdictVERDICT_UNANSWERED        directorVerdict = 34
-	directorVerdictVERDICT_LOOPBACK          directorVerdict = 35
-	directorVerdictVERDICT_COUNT             directorVerdict = 36
+	directorVerdictVERDICT_BYPASS            directorVerdict = 9
+	directorVerdictVERDICT_REPLY_EXPIRED     directorVerdict = 10
+	directorVerdictVERDICT_MASQ_IN           directorVerdict = 11
+	directorVerdictVERDICT_MASQ_OUT          directorVerdict = 12
+	directorVerdictVERDICT_TUNNEL            directorVerdict = 13
+	directorVerdictVERDICT_ROUTE             directorVerdict = 14
+	directorVerdictVERDICT_ERROR_IN          directorVerdict = 15
+	directorVerdictVERDICT_ERROR_OUT         directorVerdict = 16
+	directorVerdictVERDICT_NO_DESTINATION    directorVerdict = 17
+	directorVerdictVERDICT_NO_ROUTE          directorVerdict = 18
+	directorVerdictVERDICT_TTL_EXCEEDED      directorVerdict = 19
+	directorVerdictVERDICT_TOO_BIG           directorVerdict = 20
+	directorVerdictVERDICT_STRAY             directorVerdict = 21
+	directorVerdictVERDICT_RESET             directorVerdict = 22
+	directorVerdictVERDICT_DESTINATION_GONE  directorVerdict = 23
+	directorVerdictVERDICT_TABLE_FULL        directorVerdict = 24
+	directorVerdictVERDICT_NO_CALL_ID        directorVerdict = 25
+	directorVerdictVERDICT_NO_NEIGHBOUR      directorVerdict = 26
+	directorVerdictVERDICT_NO_PORT           directorVerdict = 27
+	directorVerdictVERDICT_BAD_CHECKSUM      directorVerdict = 28
+	directorVerdictVERDICT_ERROR_EXPIRED     directorVerdict = 29
+	directorVerdictVERDICT_NEEDS_FRAGMENTING directorVerdict = 30
+	directorVerdictVERDICT_MERGED            directorVerdict = 31
+	directorVerdictVERDICT_NO_ROOM           directorVerdict = 32
+	directorVerdictVERDICT_DEFENCE           directorVerdict = 33
+	directorVerdictVERDICT_BAD_FRAGMENT      directorVerdict = 34
+	directorVerdictVERDICT_UNANSWERED        directorVerdict = 35
+	directorVerdictVERDICT_LOOPBACK          directorVerdict = 36
+	directorVerdictVERDICT_COUNT             directorVerdict = 37
 )
 
 type directorWildcards uint32

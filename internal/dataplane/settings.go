@@ -110,6 +110,7 @@ func (d *Dataplane) writeSwitches() {
 	to := &d.settings.Switches
 	atomic.StoreUint32(&to.ConnReuseMode, uint32(d.setting("conn_reuse_mode")))
 	for name, at := range map[string]*uint8{
+		"cache_bypass":              &to.CacheBypass,
 		"expire_nodest_conn":        &to.ExpireNodestConn,
 		"expire_quiescent_template": &to.ExpireQuiescentTemplate,
 		"pmtu_disc":                 &to.PmtuDisc,

@@ -16,6 +16,7 @@ var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_NO_CONNECTION:     "no-connection",
 	directorVerdictVERDICT_UNRELATED:         "unrelated",
 	directorVerdictVERDICT_LOCAL:             "local",
+	directorVerdictVERDICT_BYPASS:            "bypass",
 	directorVerdictVERDICT_REPLY_EXPIRED:     "reply-expired",
 	directorVerdictVERDICT_MASQ_IN:           "masq-in",
 	directorVerdictVERDICT_MASQ_OUT:          "masq-out",

@@ -34,7 +34,7 @@ var settings = []Setting{
 	number("am_droprate", 10, "one packet in so many is dropped while drop_packet is 3"),
 	number("amemthresh", 1024, "memory is low below so many free pages"),
 	fixed("backup_only", "0", "a backup does not forward", noSyncDaemon),
-	fixed("cache_bypass", "0", "without a real server, packets of a mark go to where they were sent", "not built yet"),
+	number("cache_bypass", 0, "without a real server, packets of a mark go to where they were sent"),
 	number("conn_reuse_mode", 1, "a SYN of a closed connection is scheduled anew: 0 never, 1 yes, 2 in FIN_WAIT of DR and TUN, too"),
 	fixed("conntrack", "0", "netfilter tracks connections", noNetfilter),
 	mode("drop_entry", "idle and half-open connections are dropped at random: 0 never, 1 and 2 while memory is low, 3 always"),
