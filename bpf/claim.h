@@ -87,8 +87,8 @@ static __always_inline __u32 take_free(struct group *group, __u32 index, const s
 /* States, and for UDP whether it is confirmed, as bits: what a connection may give way in. */
 #define LIFE_STATE_BITS(life) ((life) >> LIFE_STATE_SHIFT & (LIFE_STATE_MASK * 2 + 1))
 #define EMBRYONIC                                                                                  \
-	(1ULL << STATE_SYN_RECV | 1ULL << STATE_SYNACK | 1ULL << STATE_UDP |                       \
-	 1ULL << STATE_SCTP_INIT1 | 1ULL << STATE_SCTP_INIT)
+	(1ULL << STATE_LISTEN | 1ULL << STATE_SYN_RECV | 1ULL << STATE_SYNACK |                    \
+	 1ULL << STATE_UDP | 1ULL << STATE_SCTP_INIT1 | 1ULL << STATE_SCTP_INIT)
 /* No state is that of a template, too. */
 #define CLOSED                                                                                     \
 	(1ULL << STATE_NONE | 1ULL << STATE_TIME_WAIT | 1ULL << STATE_CLOSE |                      \

@@ -391,6 +391,7 @@ struct choice {
 	enum conn_flags flags;
 	__u8 once; /* 1: no connection is made */
 	__u16 pad;
+	__u32 teller; /* of FTP's data: location of its control connection; 0: other connections */
 };
 
 /* What is being decided: it would not fit on the stack. */
@@ -414,6 +415,7 @@ static __always_inline void fill(struct conn *conn, const struct flow *flow, __u
 	conn->dest = dest;
 	conn->expires = expires;
 	conn->hop_epoch = 0;
+	conn->teller = 0;
 }
 
 /* publish lets an entry that was claimed and filled be found. */
@@ -446,6 +448,7 @@ static __always_inline int new_conn(const struct packet *pkt, const struct choic
 	     now + settings.timeouts[0].states[STATE_SYN_RECV]);
 	conn->rest.hop = client_hop_from(pkt->eth, ifindex);
 	conn->control = choice->control;
+	conn->teller = choice->teller;
 	account_begin(choice->dest);
 	publish(conn, location, found);
 	if (unlikely(!is_alone(&pkt->flow)))

@@ -16,6 +16,7 @@
 #include "sip.h"
 #include "sched.h"
 #include "forward.h"
+#include "ftp.h"
 #include "fragment.h"
 #include "related.h"
 #include "reset.h"
@@ -40,7 +41,7 @@ static __always_inline int is_reuse(const struct packet *pkt, const struct found
 		return 0;
 	if (settings.switches.expire_nodest_conn && dest && has_no_weight(dest))
 		return 1;
-	if (!mode || found->conn->control)
+	if (!mode || found->conn->control || found->conn->teller)
 		return 0;
 	return closed >> state & 1 || (mode & 2 && state == STATE_FIN_WAIT &&
 				       forwarding_of(found->conn) != FORWARDING_MASQ);
@@ -103,10 +104,10 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 					    const struct interface *from)
 {
 	struct conn *conn = found->conn;
+	enum verdict verdict;
 
 	if (unlikely(is_parting(found, dest))) {
-		enum verdict verdict = part(ctx, pkt, found, dest);
-
+		verdict = part(ctx, pkt, found, dest);
 		if (verdict != VERDICT_COUNT || !dest)
 			return verdict;
 		return forward_request(ctx, pkt, conn->flags, found->dest, dest, from);
@@ -115,7 +116,10 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 	if (unlikely(settings.switches.drop_entry))
 		count_request(conn);
 	pkt->state = step(found, half_of(conn, dest), pkt->event, dest->timeouts, pkt->moment.now);
-	return forward_request(ctx, pkt, conn->flags, found->dest, dest, from);
+	verdict = forward_request(ctx, pkt, conn->flags, found->dest, dest, from);
+	if (is_ftp_control(pkt, conn) && verdict == VERDICT_MASQ_IN)
+		follow_request(ctx, pkt, found);
+	return verdict;
 }
 
 /* reply handles a packet of a NAT connection from its real server. */
@@ -123,6 +127,7 @@ static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt
 					  struct found *found, const struct interface *from)
 {
 	const struct dest *dest = dest_of(found);
+	enum verdict verdict;
 
 	if (hop_limit(pkt) <= 1)
 		return VERDICT_REPLY_EXPIRED;
@@ -137,7 +142,10 @@ static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt
 		count_out(found->dest, pkt->length);
 	pkt->state =
 		step(found, HALF_OUTPUT, pkt->event, dest ? dest->timeouts : 0, pkt->moment.now);
-	return forward_reply(ctx, pkt, found->conn, from);
+	verdict = forward_reply(ctx, pkt, found->conn, from);
+	if (is_ftp_control(pkt, found->conn) && verdict == VERDICT_MASQ_OUT)
+		follow_reply(ctx, pkt, found);
+	return verdict;
 }
 
 static __always_inline struct choice *find_choice(void)
@@ -303,6 +311,9 @@ __noinline int choose_server(struct xdp_md *ctx, const struct flow *flow, struct
 
 	if (!flow || !moment || !choice)
 		return VERDICT_NOT_OURS;
+	if (flow->proto == IPPROTO_TCP && settings.wildcards &&
+	    take_expected(flow, moment->now, choice))
+		return VERDICT_COUNT;
 	number = find_service(flow);
 	service = number != SERVICE_NONE ? bpf_map_lookup_elem(&services, &number) : NULL;
 	if (!service)
@@ -332,7 +343,8 @@ static __noinline enum verdict connect(struct xdp_md *ctx, struct packet *pkt,
 
 	if (!dest)
 		return VERDICT_NO_DESTINATION;
-	choice->flags |= (enum conn_flags)dest->forwarding;
+	if (!choice->teller)
+		choice->flags |= (enum conn_flags)dest->forwarding;
 	if (choice->once) {
 		found->conn = NULL;
 		return VERDICT_COUNT;
@@ -342,7 +354,10 @@ static __noinline enum verdict connect(struct xdp_md *ctx, struct packet *pkt,
 			release_template(choice->control, pkt->moment.now);
 		return VERDICT_TABLE_FULL;
 	}
-	count_conn(found->dest);
+	if (unlikely(choice->teller)) /* ip_vs_conn_stats() is for what is scheduled */
+		listen(found);
+	else
+		count_conn(found->dest);
 	return VERDICT_COUNT;
 }
 

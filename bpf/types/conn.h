@@ -113,7 +113,8 @@ struct conn {
 	 * 0; of a template how many connections it controls.
 	 */
 	__u32 control;
-	__u32 pad;
+	/* Of FTP's data: number of the control connection that told of it plus one, else 0. */
+	__u32 teller;
 };
 _Static_assert(sizeof(struct conn) == CACHE_LINE, "conn is one cache line");
 

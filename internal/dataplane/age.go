@@ -32,6 +32,7 @@ func (d *Dataplane) age(groups int) {
 			d.passed.turn(len(d.groups.at), now)
 		}
 		for e := range d.entries(d.aged, d.aged+1) {
+			d.keepTeller(e, now)
 			d.mark(e, now)
 			bury(e.life)
 			d.passed.note(d, e, uint32(d.aged))

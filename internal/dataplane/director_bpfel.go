@@ -55,6 +55,7 @@ type directorChoice struct {
 	Flags   directorConnFlags
 	Once    uint8
 	Pad     uint16
+	Teller  uint32
 }
 
 type directorClockReading struct {
@@ -83,7 +84,7 @@ type directorConn struct {
 		}
 	}
 	Control uint32
-	Pad     uint32
+	Teller  uint32
 }
 
 type directorConnFlags uint8
@@ -234,6 +235,34 @@ type directorFragmentKey struct {
 	Id    uint32
 	Proto uint8
 	Pad   [3]uint8
+}
+
+type directorFtpScratch struct {
+	_    structs.HostLayout
+	Scan struct {
+		_       structs.HostLayout
+		Speaker uint32
+		Part    uint32
+		Limit   uint32
+		Line    uint32
+		Word    uint32
+		Start   uint32
+		End     uint32
+		Count   uint32
+		Digits  uint32
+		Number  uint32
+		Port    uint32
+		Bar     uint32
+		From    uint32
+		VipAt   uint32
+		Opened  uint32
+		Size    uint32
+		Odd     uint32
+		_       [4]byte
+		Change  uint64
+	}
+	Bytes [576]uint8
+	Vip   [16]uint8
 }
 
 type directorGroup struct {
@@ -591,6 +620,7 @@ const (
 	directorMapDestStats      = "dest_stats"
 	directorMapDests          = "dests"
 	directorMapFragments      = "fragments"
+	directorMapFtpScratches   = "ftp_scratches"
 	directorMapGroups         = "groups"
 	directorMapIcmpCredits    = "icmp_credits"
 	directorMapLists          = "lists"
@@ -692,6 +722,7 @@ type directorMapSpecs struct {
 	DestStats      *ebpf.MapSpec `ebpf:"dest_stats"`
 	Dests          *ebpf.MapSpec `ebpf:"dests"`
 	Fragments      *ebpf.MapSpec `ebpf:"fragments"`
+	FtpScratches   *ebpf.MapSpec `ebpf:"ftp_scratches"`
 	Groups         *ebpf.MapSpec `ebpf:"groups"`
 	IcmpCredits    *ebpf.MapSpec `ebpf:"icmp_credits"`
 	Lists          *ebpf.MapSpec `ebpf:"lists"`
@@ -757,6 +788,7 @@ type directorMaps struct {
 	DestStats      *ebpf.Map `ebpf:"dest_stats"`
 	Dests          *ebpf.Map `ebpf:"dests"`
 	Fragments      *ebpf.Map `ebpf:"fragments"`
+	FtpScratches   *ebpf.Map `ebpf:"ftp_scratches"`
 	Groups         *ebpf.Map `ebpf:"groups"`
 	IcmpCredits    *ebpf.Map `ebpf:"icmp_credits"`
 	Lists          *ebpf.Map `ebpf:"lists"`
@@ -791,6 +823,7 @@ func (m *directorMaps) Close() error {
 		m.DestStats,
 		m.Dests,
 		m.Fragments,
+		m.FtpScratches,
 		m.Groups,
 		m.IcmpCredits,
 		m.Lists,

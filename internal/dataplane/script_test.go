@@ -33,7 +33,8 @@ import (
 //	compare                                 listings and counters of both
 //
 // The last words of a packet may be "ttl N", "length N" of the payload, "call N"
-// for a Call-ID in a datagram, and "nodf".
+// for a Call-ID in a datagram, "nodf", and of a segment "say LINE", with _ for
+// spaces.
 
 // play makes one step and says what the two did differently.
 func (p *pair) play(line string) string {
@@ -214,6 +215,11 @@ func parseIP(words []string) ([]byte, error) {
 	if (words[0] == "tcp" || words[0] == "sctp") && len(rest) > 0 {
 		kind, rest = strings.Trim(rest[0], "-"), rest[1:]
 	}
+	var line []byte
+	if at := slices.Index(rest, "say"); at >= 0 && at+1 < len(rest) {
+		line = []byte(strings.ReplaceAll(rest[at+1], "_", " ") + "\r\n")
+		rest = slices.Delete(slices.Clone(rest), at, at+2)
+	}
 	options, err := parseOptions(rest)
 	if err != nil {
 		return nil, err
@@ -221,7 +227,7 @@ func parseIP(words []string) ([]byte, error) {
 	var ip []byte
 	switch words[0] {
 	case "tcp":
-		ip = tcp(src, dst, kind, make([]byte, options["length"])...)
+		ip = tcp(src, dst, kind, append(make([]byte, options["length"]), line...)...)
 	case "udp":
 		payload := make([]byte, options["length"])
 		if call := options["call"]; call > 0 {

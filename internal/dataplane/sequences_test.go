@@ -247,6 +247,10 @@ func (s *story) step() string {
 		return s.error()
 	case n < 50 && len(s.flows) > 0:
 		return s.answer()
+	case n < 54 && len(s.flows) > 0:
+		if line := s.talkFTP(); line != "" {
+			return line
+		}
 	}
 	return s.request()
 }
@@ -516,4 +520,33 @@ func (s *story) error() string {
 		return fmt.Sprintf("%s %s %s %s", head, f.server.Addr(), f.client.Addr(), s.packet(f.proto, f.client, f.server))
 	}
 	return fmt.Sprintf("%s %s %s ipip %s", head, f.server.Addr(), directorsOwn, s.packet(f.proto, f.client, f.vip))
+}
+
+// talkFTP is what a client or a real server says on a control connection, or a
+// packet of the data connection that it is about.
+func (s *story) talkFTP() string {
+	f := s.flow()
+	if f.proto != "tcp" || f.vip.Port() != 21 {
+		return ""
+	}
+	at := func(a netip.AddrPort, port uint16) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), port) }
+	port := pick[uint16](s, 3000, 3001, 40001, 22)
+	address := fmt.Sprintf("%s,%d,%d", strings.ReplaceAll(f.server.Addr().String(), ".", ","), port>>8, port&255)
+	switch s.IntN(8) {
+	case 0:
+		return fmt.Sprintf("tcp %s %s PA say 229_Mode_(|||%d|)", f.server, f.client, port)
+	case 1, 2:
+		if f.vip.Addr().Is4() {
+			return fmt.Sprintf("tcp %s %s PA say %s", f.server, f.client, pick(s, "227_Mode_("+address+").", "227_"+address+".", "200_Mode_("+address+")"))
+		}
+	case 3:
+		return fmt.Sprintf("tcp %s %s PA say EPRT_|1|%s|%d|", f.client, f.vip, f.client.Addr(), port)
+	case 4:
+		return fmt.Sprintf("tcp %s %s PA say PORT_1,2,3,4,%d,%d", f.client, f.vip, port>>8, port&255)
+	case 5:
+		return s.packet("tcp", at(f.client, pick[uint16](s, 40001, 5000)), at(f.vip, port))
+	case 6:
+		return s.packet("tcp", at(f.server, f.server.Port()-1), at(f.client, port))
+	}
+	return s.packet("tcp", at(f.client, port), at(f.vip, f.server.Port()-1))
 }

@@ -29,6 +29,7 @@ type conn struct {
 	expires   uint64 // at which tick
 	mac       MAC    // who sent the first packet
 	template  *template
+	teller    *flow // of FTP's data: the control connection that told of it
 
 	serverTold bool // that it is killed
 }
@@ -88,6 +89,7 @@ type choice struct {
 	port      uint16 // of the server
 	onePacket bool
 	template  *template
+	teller    *flow // of FTP's data, which is not scheduled
 }
 
 // begin makes a connection (ip_vs_conn_new).
@@ -95,6 +97,9 @@ func (d *Director) begin(f flow, to choice, mac MAC) *conn {
 	c := &conn{flow: f, server: netip.AddrPortFrom(to.dest.RIP.Addr(), to.port), dest: to.dest, mac: mac}
 	c.method, c.noOutput = to.dest.Forwarding, to.dest.Forwarding != ipvs.Masq
 	c.onePacket = to.onePacket
+	if to.teller != nil {
+		c.method, c.noOutput, c.state, c.teller = ipvs.Masq, false, Listen, to.teller
+	}
 	to.dest.bind()
 	if !c.onePacket {
 		d.conns.add(c)
@@ -102,8 +107,10 @@ func (d *Director) begin(f flow, to choice, mac MAC) *conn {
 	if to.template != nil {
 		c.control(to.template)
 	}
-	to.dest.stats.Conns++
-	to.dest.service.stats.Conns++
+	if to.teller == nil {
+		to.dest.stats.Conns++
+		to.dest.service.stats.Conns++
+	}
 	return c
 }
 

@@ -102,6 +102,7 @@ func (d *Director) Pass(ticks uint32) {
 	}
 	d.now = until
 	d.endConns()
+	d.keepTellers()
 }
 
 func (d *Director) endConns() {

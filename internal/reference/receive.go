@@ -118,6 +118,9 @@ func (d *Director) choose(p *packet) (choice, Verdict) {
 		return choice{}, NoConnection
 	}
 	f := flow{p.proto, p.src, p.dst}
+	if to, ok := d.expected(f); ok {
+		return to, ""
+	}
 	s := d.serves(f)
 	switch {
 	case s == nil:
@@ -254,6 +257,7 @@ func (d *Director) send(c *conn, p *packet, way Way) Outcome {
 		ip := d.copyOf(p, way.Neighbour)
 		lowerTTL(ip)
 		setEndpoint(ip, p.header, p.proto, destination, c.server)
+		d.overhear(c, ip, p.header, false)
 		return Outcome{Verdict: MasqIn, Frame: d.out}
 	case ipvs.Tunnel:
 		ip := d.copyOf(p, way.Neighbour)
@@ -282,5 +286,6 @@ func (d *Director) reply(c *conn, p *packet) Outcome {
 	ip := d.copyOf(p, c.mac)
 	lowerTTL(ip)
 	setEndpoint(ip, p.header, p.proto, source, c.virtual)
+	d.overhear(c, ip, p.header, true)
 	return Outcome{Verdict: MasqOut, State: c.state, Frame: d.out}
 }

@@ -28,7 +28,7 @@ func (d *Director) isReuse(c *conn, p *packet) bool {
 		return false
 	case d.Settings.ExpireNodestConn && c.dest.Weight == 0:
 		return true
-	case c.template != nil:
+	case c.template != nil, c.teller != nil:
 		return false
 	}
 	switch c.state {
