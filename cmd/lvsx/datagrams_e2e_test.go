@@ -5,6 +5,7 @@ package main
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,27 +17,30 @@ import (
 // Datagrams go to one real server after the other, and answers come from the
 // VIP.
 func TestDatagrams(t *testing.T) {
-	forEachMethod(t, func(t *testing.T, c *lab.Cluster) {
-		service := netip.AddrPortFrom(c.Service.Addr(), 5353)
-		forwarding := map[lab.Method]string{lab.NAT: "-m", lab.TUN: "-i", lab.DR: "-g"}[c.Method]
-		configure(t, c, "-A", "-u", service.String(), "-s", "rr")
-		for _, s := range c.Servers {
-			rip := netip.AddrPortFrom(s.RIP, service.Port())
-			configure(t, c, "-a", "-u", service.String(), "-r", rip.String(), forwarding)
-			listen := service
-			if c.Method == lab.NAT {
-				listen = rip
-			}
-			answerWith(t, c, s.Name, listen)
+	forEachMethod(t, checkDatagrams)
+}
+
+func checkDatagrams(t *testing.T, c *lab.Cluster) {
+	t.Helper()
+	service := netip.AddrPortFrom(c.Service.Addr(), 5353)
+	way := []string{map[lab.Method]string{lab.NAT: "-m", lab.TUN: "-i", lab.DR: "-g"}[c.Method]}
+	configure(t, c, "-A", "-u", service.String(), "-s", "rr")
+	for _, s := range c.Servers {
+		rip := netip.AddrPortFrom(s.RIP, service.Port())
+		configure(t, c, slices.Concat([]string{"-a", "-u", service.String(), "-r", rip.String()}, way, c.Tunnel())...)
+		listen := service
+		if c.Method == lab.NAT {
+			listen = rip
 		}
-		got := make(map[string]int)
-		for range 30 {
-			got[question(t, c, service)]++
-		}
-		if diff := cmp.Diff(map[string]int{"rs1": 10, "rs2": 10, "rs3": 10}, got); diff != "" {
-			t.Errorf("answers per real server (-want +got):\n%s", diff)
-		}
-	})
+		answerWith(t, c, s.Name, listen)
+	}
+	got := make(map[string]int)
+	for range 30 {
+		got[question(t, c, service)]++
+	}
+	if diff := cmp.Diff(map[string]int{"rs1": 10, "rs2": 10, "rs3": 10}, got); diff != "" {
+		t.Errorf("answers per real server (-want +got):\n%s", diff)
+	}
 }
 
 func configure(t *testing.T, c *lab.Cluster, args ...string) {

@@ -126,6 +126,31 @@ func TestMergedBulkTransfer(t *testing.T) {
 	}
 }
 
+// Each way to reach real servers carries TCP and UDP of both families: uploads and
+// downloads across paths of 1500 bytes, datagrams and their answers.
+func TestEveryWay(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
+	for _, way := range []struct {
+		name   string
+		method lab.Method
+		tunnel string
+	}{
+		{"nat", lab.NAT, ""},
+		{"dr", lab.DR, ""},
+		{"ipip", lab.TUN, ""},
+		{"gre", lab.TUN, "--tun-type gre"},
+		{"gue", lab.TUN, "--tun-type gue --tun-port 6080"},
+	} {
+		for _, family := range []int{4, 6} {
+			t.Run(fmt.Sprint(way.name, family), func(t *testing.T) {
+				c := newCluster(t, way.method, lab.Options{XDP: "native", Family: family, Tunnel: strings.Fields(way.tunnel)})
+				checkBulk(t, c, megabyte)
+				checkDatagrams(t, c)
+			})
+		}
+	}
+}
+
 // Every tunnel carries bulk both ways over a path of 1500 bytes, which its
 // headers do not leave whole to the client's packets.
 func TestTunnelBulkTransfer(t *testing.T) {

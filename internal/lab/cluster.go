@@ -240,6 +240,9 @@ func (c *Cluster) realserverArgs() []string {
 	return append(args, "--vip", c.topology.vip.String())
 }
 
+// Tunnel is how the director wraps packets, in ipvsadm's options.
+func (c *Cluster) Tunnel() []string { return c.options.Tunnel }
+
 // tunnelArgs are the director's options that a real server has, too.
 func (c *Cluster) tunnelArgs() []string {
 	var args []string
