@@ -69,7 +69,7 @@ func checkReached(t *testing.T, pairs []*pair) {
 // fuzz sends packets to a fresh table and says what went wrong.
 func (p *pair) fuzz(f *fuzzer, packets int) string {
 	p.empty()
-	for _, line := range append(fuzzedTable6(), fuzzedTable...) {
+	for _, line := range slices.Concat(fuzzedTable, fuzzedTable6()) {
 		if wrong := p.command("ipvsadm " + line); wrong != "" {
 			return wrong
 		}

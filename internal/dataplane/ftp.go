@@ -10,15 +10,20 @@ import (
 
 // keepTeller lets an FTP control connection live while one of its data
 // connections does, as it is silent while much is sent: when its time is nearly
-// over it gets another minute (ip_vs_conn.c: ip_vs_conn_expire).
+// over it gets another minute (ip_vs_conn.c: ip_vs_conn_expire). One that was
+// killed gets none.
 func (d *Dataplane) keepTeller(e entry, now uint32) {
 	data := e.conn
 	if phaseOf(atomic.LoadUint32(e.life)) != phaseLive || data.Teller == 0 || int32(data.Expires-now) <= 0 {
 		return
 	}
 	teller := d.entryAt(data.Teller)
-	if phaseOf(atomic.LoadUint32(teller.life)) != phaseLive || !isTeller(teller.conn, data) {
+	life := atomic.LoadUint32(teller.life)
+	if phaseOf(life) != phaseLive || !isTeller(teller.conn, data) {
 		return // it is over, and its place perhaps another's
+	}
+	if stateOf(life) == directorStateSTATE_KILLED {
+		return
 	}
 	expires := atomic.LoadUint32(&teller.conn.Expires)
 	if left := int32(expires - now); left > 0 && left < int32(d.settings.Postponement) {

@@ -154,14 +154,18 @@ func (d *Director) expected(f flow) (to choice, ok bool) {
 }
 
 // keepTellers lets control connections live while their data connections do: one
-// that is nearly over gets a minute more (ip_vs_conn_expire).
+// that is nearly over gets a minute more (ip_vs_conn_expire), unless it was killed.
 func (d *Director) keepTellers() {
 	minute := uint64(d.Ticks(postponement))
 	for _, c := range d.conns.in {
 		if c.teller == nil {
 			continue
 		}
-		if teller := d.conns.in[*c.teller]; teller != nil && teller.dest == c.dest && teller.expires-d.now < minute {
+		teller := d.conns.in[*c.teller]
+		if teller == nil || teller.dest != c.dest || teller.state == Killed {
+			continue
+		}
+		if teller.expires-d.now < minute {
 			teller.expires = d.now + minute
 		}
 	}
