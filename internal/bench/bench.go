@@ -70,7 +70,7 @@ func run(ctx context.Context, config Config) (report Report, err error) {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return report, fmt.Errorf("make network namespace: %w (root is needed)", err)
 	}
-	if err := host.AddVeth(host.VethEnd{Name: secondPort}, host.VethEnd{Name: secondPort + "-peer"}); err != nil {
+	if err := host.AddVeth(host.VethEnd{Name: secondPort}, host.VethEnd{Name: idleLink}); err != nil {
 		return report, err
 	}
 	if report.Conditions, err = takeCPU(); err != nil {
@@ -82,6 +82,9 @@ func run(ctx context.Context, config Config) (report Report, err error) {
 	}
 	b := &bench{config: config, driver: d}
 	defer func() { err = errors.Join(err, b.close()) }()
+	if err := d.keep(idleLink); err != nil {
+		return report, err
+	}
 	if err := b.prepare(ctx); err != nil {
 		return report, err
 	}

@@ -4,13 +4,17 @@ package bench
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
 	"net/netip"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/lvsx/lvsx/internal/host"
 )
 
 // Sizes of frames in bytes, of bpf/bench.bpf.c: FRAME_SIZE and FRAME6_SIZE.
@@ -49,6 +53,7 @@ type stream struct {
 // driver sends packets to a program through one that restores them.
 type driver struct {
 	objects benchObjects
+	kept    link.Link
 }
 
 // newDriver makes the floors' memory as large as a table for so many flows.
@@ -69,8 +74,28 @@ func newDriver(flows int) (*driver, error) {
 	return &d, nil
 }
 
+// keep attaches the driver to a link that nothing comes in by. A program that is
+// attached nowhere enters the kernel's XDP dispatcher for each test run, and
+// leaves it after: both wait until no CPU is in it (net/bpf/test_run.c:
+// bpf_prog_test_run_xdp), far longer than most runs take.
+func (d *driver) keep(name string) error {
+	l, err := host.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	d.kept, err = link.AttachXDP(link.XDPOptions{Program: d.objects.Drive, Interface: l.Index, Flags: link.XDPGenericMode})
+	if err != nil {
+		return fmt.Errorf("attach driver to %s: %w", name, err)
+	}
+	return nil
+}
+
 func (d *driver) close() error {
-	return d.objects.Close()
+	var err error
+	if d.kept != nil {
+		err = d.kept.Close()
+	}
+	return errors.Join(err, d.objects.Close())
 }
 
 // send sends warm packets unmeasured and then others, and returns how many

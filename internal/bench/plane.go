@@ -19,6 +19,7 @@ const (
 	// loopback is the interface that BPF_PROG_TEST_RUN lets packets come in by.
 	loopback   = 1
 	secondPort = "port2"
+	idleLink   = "port2-peer"
 
 	// servers of each service; bpf/bench.bpf.c: SERVERS_MASK.
 	servers = 64
