@@ -13,6 +13,9 @@ import (
 // dropped is the floor that all ways have in common: source, one link, and a drop.
 const dropped = "drop"
 
+// forwarding is the kernel's routing, without any director.
+const forwarding = "ip-forward"
+
 // PathReport is what whole ways of packets cost.
 type PathReport struct {
 	DropNS  float64      `json:"dropNs"`
@@ -27,6 +30,7 @@ type PathFigure struct {
 	NS    float64 `json:"ns"`
 	Net   float64 `json:"netNs"` // without what a drop costs
 	Times float64 `json:"times"` // what another director's Net is of ours; 0: there is nothing to compare
+	Whole float64 `json:"whole"` // what its NS is of ours
 }
 
 func (p *path) report() PathReport {
@@ -41,13 +45,17 @@ func (p *path) report() PathReport {
 	for i, f := range report.Cases {
 		if mine := report.find(f.rival()); mine != nil && mine.Net > 0 {
 			report.Cases[i].Times = round(f.Net/mine.Net, 2)
+			report.Cases[i].Whole = round(f.NS/mine.NS, 2)
 		}
 	}
 	return report
 }
 
-// rival names the case of ours that does what another director's does.
+// rival names the case of ours that does what another director's does, or more.
 func (f PathFigure) rival() string {
+	if f.Name == forwarding {
+		return "dr-established"
+	}
 	if name, ok := strings.CutPrefix(f.Name, "ipvs-"); ok {
 		return name
 	}
@@ -68,13 +76,13 @@ func (r *PathReport) find(name string) *PathFigure {
 // Print writes the report as a table.
 func (r PathReport) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "way\tns\tnet\ttimes ours\t\n")
+	fmt.Fprintf(t, "way\tns\ttimes ours\tnet\ttimes ours\t\n")
 	for _, f := range r.Cases {
-		times := ""
+		whole, times := "", ""
 		if f.Times > 0 {
-			times = fmt.Sprintf("%.2f", f.Times)
+			whole, times = fmt.Sprintf("%.2f", f.Whole), fmt.Sprintf("%.2f", f.Times)
 		}
-		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%s\t\n", f.Name, f.NS, f.Net, times)
+		fmt.Fprintf(t, "%s\t%.1f\t%s\t%.1f\t%s\t\n", f.Name, f.NS, whole, f.Net, times)
 	}
 	if err := t.Flush(); err != nil {
 		return err

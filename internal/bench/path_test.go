@@ -42,6 +42,7 @@ func TestPathReport(t *testing.T) {
 		{name: dropped, times: []float64{100}},
 		{name: "dr-established", times: []float64{300}},
 		{name: "nat-in-new", times: []float64{400}},
+		{name: forwarding, times: []float64{900}},
 		{name: "ipvs-dr-established", times: []float64{1100}},
 		{name: "nft-dnat-new", times: []float64{1600}},
 	}}
@@ -49,12 +50,13 @@ func TestPathReport(t *testing.T) {
 	if err := p.report().Print(&out); err != nil {
 		t.Fatal(err)
 	}
-	want := `                  way      ns     net  times ours
-                 drop   100.0     0.0            
-       dr-established   300.0   200.0            
-           nat-in-new   400.0   300.0            
-  ipvs-dr-established  1100.0  1000.0        5.00
-         nft-dnat-new  1600.0  1500.0        5.00
+	want := `                  way      ns  times ours     net  times ours
+                 drop   100.0                 0.0            
+       dr-established   300.0               200.0            
+           nat-in-new   400.0               300.0            
+           ip-forward   900.0        3.00   800.0        4.00
+  ipvs-dr-established  1100.0        3.67  1000.0        5.00
+         nft-dnat-new  1600.0        4.00  1500.0        5.00
 not measured: nft: none
 ns a packet from source to sink; net: without "drop"
 `
