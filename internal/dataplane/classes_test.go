@@ -27,6 +27,7 @@ var (
 	toldVIP      = netip.MustParseAddrPort("10.0.0.91:80") // as goneVIP, but its clients are told
 	sipVIP       = netip.MustParseAddrPort("10.0.0.92:5060")
 	noPortVIP    = netip.MustParseAddrPort("10.0.0.93:80")  // the interface to its server does not send
+	fillingVIP   = netip.MustParseAddrPort("10.0.0.94:80")  // the connections of a full table
 	markedVIP    = netip.MustParseAddrPort("10.0.0.128:80") // and fifteen more addresses are one service
 	natServer    = netip.MustParseAddrPort("192.168.1.11:8080")
 	otherServer  = netip.MustParseAddrPort("192.168.1.12:8080")
@@ -57,6 +58,7 @@ var fuzzedTable = []string{
 	"-A -t 10.0.0.91:80 -s rr", "-a -t 10.0.0.91:80 -r 192.168.1.19 -g", "-A -u 10.0.0.91:80 -s rr", "-a -u 10.0.0.91:80 -r 192.168.1.19 -g",
 	"-A -u 10.0.0.92:5060 -s rr -p 60 --pe sip", "-a -u 10.0.0.92:5060 -r 192.168.1.11:5060 -m", "-a -u 10.0.0.92:5060 -r 192.168.1.12:5060 -m",
 	"-A -t 10.0.0.93:80 -s rr", "-a -t 10.0.0.93:80 -r 192.168.1.25 -g", "-a -t 10.0.0.93:80 -r 192.168.1.25:8080 -m", "-A -u 10.0.0.93:80 -s rr", "-a -u 10.0.0.93:80 -r 192.168.1.25 -i",
+	"-A -t 10.0.0.94:80 -s rr", "-a -t 10.0.0.94:80 -r 192.168.1.15 -g",
 }
 
 // fuzzedMarks are the commands for a service of many addresses.

@@ -4,6 +4,7 @@ package dataplane
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -41,9 +42,17 @@ func TestDifferential(t *testing.T) {
 						t.Fatalf("LVSX_SEED=%d: %s", seed, wrong)
 					}
 				}
-				p.checkVerdicts()
 			})
 		}
+		t.Run("full table", func(t *testing.T) {
+			p := newPair(t, 64)
+			pairs = append(pairs, p)
+			t.Parallel()
+			p.model.Room = Room(64)
+			if wrong := p.fuzz(newFuzzer(rand.New(rand.NewPCG(seed, math.MaxUint64))), size/5); wrong != "" {
+				t.Fatalf("LVSX_SEED=%d: %s", seed, wrong)
+			}
+		})
 	})
 	if !testing.Short() && !t.Failed() {
 		checkReached(t, pairs)
@@ -57,7 +66,7 @@ func checkReached(t *testing.T, pairs []*pair) {
 	for _, verdict := range reference.Verdicts {
 		total := uint64(0)
 		for _, p := range pairs {
-			total += p.sent[slices.Index(verdictNames[:], string(verdict))]
+			total += p.sum.reached[slices.Index(verdictNames[:], string(verdict))]
 		}
 		if total < 1000 {
 			t.Errorf("only %d packets are %s", total, verdict)
@@ -69,18 +78,11 @@ func checkReached(t *testing.T, pairs []*pair) {
 // fuzz sends packets to a fresh table and says what went wrong.
 func (p *pair) fuzz(f *fuzzer, packets int) string {
 	p.empty()
-	for _, line := range slices.Concat(fuzzedTable, fuzzedTable6()) {
-		if wrong := p.command("ipvsadm " + line); wrong != "" {
-			return wrong
-		}
+	if wrong := p.furnish(); wrong != "" {
+		return wrong
 	}
-	for _, line := range fuzzedMarks {
-		if wrong := p.play(line); wrong != "" {
-			return wrong
-		}
-	}
-	for _, service := range []string{"-t 10.0.0.91:80", "-u 10.0.0.91:80", "-t [2001:db8::91]:80", "-u [2001:db8::91]:80"} {
-		if wrong := p.play("lvsx service set " + service + " --removed reset"); wrong != "" {
+	if p.model.Room > 0 {
+		if wrong := p.fill(); wrong != "" {
 			return wrong
 		}
 	}
@@ -96,7 +98,45 @@ func (p *pair) fuzz(f *fuzzer, packets int) string {
 			return fmt.Sprintf("packet %d, %x: %s", i, b, wrong)
 		}
 	}
-	return p.compare()
+	return p.end()
+}
+
+// furnish makes the services that fuzzed packets are sent to.
+func (p *pair) furnish() string {
+	for _, line := range slices.Concat(fuzzedTable, fuzzedTable6()) {
+		if wrong := p.command("ipvsadm " + line); wrong != "" {
+			return wrong
+		}
+	}
+	for _, line := range fuzzedMarks {
+		if wrong := p.play(line); wrong != "" {
+			return wrong
+		}
+	}
+	for _, service := range []string{"-t 10.0.0.91:80", "-u 10.0.0.91:80", "-t [2001:db8::91]:80", "-u [2001:db8::91]:80"} {
+		if wrong := p.play("lvsx service set " + service + " --removed reset"); wrong != "" {
+			return wrong
+		}
+	}
+	return ""
+}
+
+// fill opens connections until the table is full of established ones, which no
+// fuzzed packet is of.
+func (p *pair) fill() string {
+	for n := range p.model.Room + 1 {
+		c := addrPort(203, 0, byte(113+n>>8), byte(n), 7)
+		for _, flags := range []string{"S", "A"} {
+			verdict, wrong := p.both(frame(clientMAC, tcp(c, fillingVIP, flags)))
+			if isFull := verdict == reference.TableFull; wrong == "" && flags == "S" && isFull != (n == p.model.Room) {
+				wrong = string(verdict)
+			}
+			if wrong != "" {
+				return fmt.Sprintf("connection %d: %s", n, wrong)
+			}
+		}
+	}
+	return ""
 }
 
 // What happens to servers and connections between packets.

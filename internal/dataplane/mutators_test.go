@@ -46,7 +46,18 @@ func (f *fuzzer) frame() []byte {
 	case 0: // Ethernet's padding
 		b = f.buf[:min(len(b)+f.IntN(60), len(f.buf))]
 	case 1:
-		b = f.fill(f.buf[:14+f.IntN(200)])
+		b = f.random()
+	}
+	return b
+}
+
+// random is a frame of any bytes, half of the time one for the director that says
+// that it is IP.
+func (f *fuzzer) random() []byte {
+	b := f.fill(f.buf[:14+f.IntN(200)])
+	if f.IntN(2) == 0 {
+		copy(b, directorMAC)
+		binary.BigEndian.PutUint16(b[12:], choose[uint16](f, 0x0800, 0x86dd))
 	}
 	return b
 }

@@ -26,8 +26,9 @@ type pair struct {
 	run   runner
 	wall  time.Time // what Reap is told
 	dice  uint32
-	sent  [directorVerdictVERDICT_COUNT]uint64 // packets, by verdict
-	wrong string                               // what they did differently
+	wrong string // what they did differently
+
+	sum tally
 
 	dropping bool // drop_packet is 3
 	dropRate int
@@ -98,7 +99,7 @@ func (p *pair) both(frame []byte) (verdict reference.Verdict, wrong string) {
 	if err := p.test.Get(&told); err != nil {
 		return want.Verdict, err.Error()
 	}
-	p.sent[told.Verdict]++
+	p.sum.note(directorVerdict(told.Verdict), action)
 	if got := verdictNames[told.Verdict]; got != string(want.Verdict) {
 		return want.Verdict, fmt.Sprintf("%s, want %s", got, want.Verdict)
 	}
@@ -254,18 +255,4 @@ func errnoOf(err error) syscall.Errno {
 		return syscall.EIO
 	}
 	return errno
-}
-
-// checkVerdicts looks whether each packet was counted by what became of it.
-func (p *pair) checkVerdicts() {
-	p.t.Helper()
-	verdicts, err := p.Verdicts()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	for i, v := range verdicts {
-		if v.Packets != p.sent[i] {
-			p.t.Errorf("%d packets are counted as %s, want %d", v.Packets, v.Name, p.sent[i])
-		}
-	}
 }

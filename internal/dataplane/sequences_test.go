@@ -34,7 +34,6 @@ func TestSequences(t *testing.T) {
 		t.Run(fmt.Sprintf("datapath %d", worker), func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, 4096)
-			defer p.checkVerdicts()
 			for {
 				n := next.Add(1)
 				if n > int64(count) || t.Failed() {
@@ -73,12 +72,13 @@ func seedOf(t *testing.T) uint64 {
 	t.Helper()
 	text := os.Getenv("LVSX_SEED")
 	if text == "" {
-		return uint64(time.Now().UnixNano())
+		text = strconv.FormatInt(time.Now().UnixNano(), 10)
 	}
 	seed, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("LVSX_SEED=%d", seed)
 	return seed
 }
 
@@ -94,7 +94,15 @@ func replayScript(p *pair, lines []string) string {
 			return line + ": " + wrong
 		}
 	}
-	return p.compare()
+	return p.end()
+}
+
+// end says what a whole story left that is not the same.
+func (p *pair) end() string {
+	if wrong := p.compare(); wrong != "" {
+		return wrong
+	}
+	return p.conserve()
 }
 
 // shrink leaves out what is not needed for a script to go wrong.
@@ -116,6 +124,9 @@ func shrink(p *pair, lines []string, wrong string) ([]string, string) {
 // passes until it is forgotten.
 func (p *pair) empty() {
 	p.t.Helper()
+	if p.sum.actions != nil {
+		p.conserve() // of a story that went wrong
+	}
 	for _, line := range append([]string{"ipvsadm -C", "ipvsadm --set 900 120 300"}, defaultSettings...) {
 		if wrong := p.play(line); wrong != "" {
 			p.t.Fatalf("%s: %s", line, wrong)

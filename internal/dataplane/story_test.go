@@ -49,7 +49,7 @@ func (s *story) tell() string {
 			return wrong
 		}
 	}
-	return s.p.compare()
+	return s.p.end()
 }
 
 // sparingTellers lets no control connection begin anew that told of data

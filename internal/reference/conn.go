@@ -114,6 +114,11 @@ func (d *Director) begin(f flow, to choice, mac MAC) *conn {
 	return c
 }
 
+// isFull tells whether there is no room for another connection or template.
+func (d *Director) isFull() bool {
+	return d.Room > 0 && len(d.conns.in)+len(d.templates) >= d.Room
+}
+
 // end removes a connection.
 func (d *Director) end(c *conn) {
 	if !c.onePacket {

@@ -36,6 +36,7 @@ type Director struct {
 	MTU      int // of the interface; what is larger was merged by offload. 0: whatever is
 	Settings Settings
 	Dice     uint32 // what the first throw for a packet shows
+	Room     int    // for connections and templates, all worth keeping: none gives way; 0: for any number
 	SeesOwn  bool   // what the director itself sends, too: as a real server it may have another address
 
 	// TakenForVIP and TakenForRIP tell which addresses the datapath's filters

@@ -101,8 +101,11 @@ func (d *Director) schedule(p *packet, over *conn) (*conn, Verdict) {
 	if over != nil {
 		d.end(over)
 	}
-	if to.dest == nil {
+	switch {
+	case to.dest == nil:
 		return nil, v
+	case d.isFull() && !to.onePacket:
+		return nil, TableFull
 	}
 	return d.begin(flow{p.proto, p.src, p.dst}, to, p.from()), ""
 }

@@ -48,6 +48,9 @@ func (d *Director) persist(s *service, p *packet) (choice, Verdict) {
 		if to == nil {
 			return choice{}, s.leave(f)
 		}
+		if d.isFull() {
+			return choice{}, TableFull
+		}
 		t = d.newTemplate(s, f, call, to)
 	}
 	t.expires, t.postponed = d.now+uint64(t.timeout), false

@@ -42,6 +42,7 @@ const (
 	Defence          Verdict = "defence"
 	Merged           Verdict = "merged"
 	NoPort           Verdict = "no-port"
+	TableFull        Verdict = "table-full"
 )
 
 // Verdicts are those that the model can reach.
@@ -50,7 +51,7 @@ var Verdicts = []Verdict{
 	ReplyExpired, MasqIn, MasqOut, Tunnel, Route, ErrorIn, ErrorOut, NoDestination, NoRoute, TTLExceeded,
 	TooBig, DestinationGone, NoNeighbour, BadChecksum, ErrorExpired, NeedsFragmenting, BadFragment,
 	Stray, Unanswered,
-	Reset, NoRoom, Loopback, NoCallID, Defence, Merged, NoPort,
+	Reset, NoRoom, Loopback, NoCallID, Defence, Merged, NoPort, TableFull,
 }
 
 // Outcome is what became of a packet.
