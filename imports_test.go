@@ -38,6 +38,7 @@ var owners = map[string][]string{
 	"github.com/spf13/cobra":              {"cmd"},
 	"github.com/gopacket/gopacket":        {},
 	"github.com/google/go-cmp":            {testOnly},
+	"github.com/pion/sctp":                {},
 	"github.com/rogpeppe/go-internal":     {},
 	"github.com/goccy/go-yaml":            {"config"},
 	"github.com/prometheus/client_golang": {"director"},

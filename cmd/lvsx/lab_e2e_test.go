@@ -126,8 +126,9 @@ func TestMergedBulkTransfer(t *testing.T) {
 	}
 }
 
-// Each way to reach real servers carries TCP and UDP of both families: uploads and
-// downloads across paths of 1500 bytes, datagrams and their answers.
+// Each way to reach real servers carries TCP, UDP and SCTP of both families: uploads
+// and downloads across paths of 1500 bytes, datagrams and their answers, messages
+// and their echoes.
 func TestEveryWay(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
 	for _, way := range []struct {
@@ -146,6 +147,10 @@ func TestEveryWay(t *testing.T) {
 				c := newCluster(t, way.method, lab.Options{XDP: "native", Family: family, Tunnel: strings.Fields(way.tunnel)})
 				checkBulk(t, c, megabyte)
 				checkDatagrams(t, c)
+				t.Run("sctp", func(t *testing.T) {
+					testenv.Need(t, noKernelSCTP)
+					checkSCTP(t, c)
+				})
 			})
 		}
 	}
