@@ -25,6 +25,7 @@
 #include "split.h"
 #include "local.h"
 #include "admit.h"
+#include "programs.h"
 
 static __always_inline int is_balanced(__u8 proto)
 {
@@ -117,7 +118,7 @@ static __noinline enum verdict send_once(struct xdp_md *ctx, struct packet *pkt)
 	count_conn(key);
 	count_in(key, pkt->length);
 	if (unlikely(pkt->fragmented))
-		follow_once(pkt, key);
+		follow_once(ctx, pkt, key);
 	return forward_request(ctx, pkt, choice->flags, key, dest,
 			       find_interface(ctx->ingress_ifindex));
 }
@@ -136,7 +137,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	if (verdict != VERDICT_COUNT)
 		return verdict;
 	if (is_icmp(pkt))
-		return relate(ctx, pkt);
+		return leave_to(ctx, PROGRAM_ERROR);
 	if (!is_balanced(pkt->flow.proto))
 		return VERDICT_OTHER_PROTOCOL;
 
@@ -151,13 +152,8 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	/* A client on the director may have the VIP's own address. */
 	if (likely(!is_own(ctx)) && is_martian(pkt))
 		return VERDICT_MARTIAN;
-	if (unlikely(pkt->fragmented)) {
-		verdict = assort(ctx, pkt);
-		if (verdict != VERDICT_COUNT)
-			return verdict;
-		if (pkt->fragment_offset)
-			return later(ctx, pkt, from);
-	}
+	if (unlikely(pkt->fragmented) && !is_assorted(pkt))
+		return leave_to(ctx, PROGRAM_FRAGMENT);
 	verdict = parse_transport(ctx, pkt);
 	if (verdict != VERDICT_COUNT)
 		return verdict;
@@ -232,10 +228,9 @@ static __always_inline enum verdict answer(struct xdp_md *ctx, struct packet *pk
 	return verdict;
 }
 
-/* run does what the verdict says, and counts it. */
-static __always_inline int run(struct xdp_md *ctx, struct packet *pkt)
+/* conclude does what the verdict says, and counts it. */
+static __always_inline int conclude(struct xdp_md *ctx, struct packet *pkt, enum verdict verdict)
 {
-	enum verdict verdict = direct(ctx, pkt);
 	int action = XDP_DROP;
 
 	if (unlikely(is_answered(verdict)))
@@ -249,32 +244,47 @@ static __always_inline int run(struct xdp_md *ctx, struct packet *pkt)
 								: VERDICT_NO_PORT;
 	}
 	count_verdict(verdict);
-	pkt->verdict = verdict;
+	if (clock_stands) {
+		test.verdict = verdict;
+		test.state = pkt->state;
+	}
 	return action;
 }
 
 SEC("xdp")
 int director(struct xdp_md *ctx)
 {
-	struct packet pkt = { .moment.now = bpf_jiffies64() >> clock_shift };
+	struct packet pkt = { .moment = present() };
 
-	return run(ctx, &pkt);
+	return conclude(ctx, &pkt, direct(ctx, &pkt));
 }
 
-/* The same at a moment of the test's choice; never attached. */
-struct test_case test SEC(".data.test");
-
+/* Behind director(): ICMP. */
 SEC("xdp")
-int director_at(struct xdp_md *ctx)
+int follow_error(struct xdp_md *ctx)
 {
-	struct packet pkt = {
-		.moment = { .now = test.now, .dice = test.dice, .fixed = 1 },
-	};
-	int action = run(ctx, &pkt);
+	struct packet pkt = { .moment = present() };
+	enum verdict verdict = parse(ctx, &pkt);
 
-	test.verdict = pkt.verdict;
-	test.state = pkt.state;
-	return action;
+	if (verdict == VERDICT_COUNT)
+		verdict = relate(ctx, &pkt);
+	return conclude(ctx, &pkt, verdict);
+}
+
+/* Behind director(): fragments. A first one goes back to it. */
+SEC("xdp")
+int follow_fragment(struct xdp_md *ctx)
+{
+	struct packet pkt = { .moment = present() };
+	enum verdict verdict = parse(ctx, &pkt);
+
+	if (verdict == VERDICT_COUNT)
+		verdict = assort(ctx, &pkt);
+	if (verdict == VERDICT_COUNT) {
+		verdict = leave_to(ctx, PROGRAM_DIRECTOR);
+		note_assorted(ASSORTED_NOT);
+	}
+	return conclude(ctx, &pkt, verdict);
 }
 
 /* Behind XDP: sends what that has left to the stack, in generic mode everything. */
@@ -313,14 +323,7 @@ int give_back(struct __sk_buff *skb)
 SEC("tcx/egress")
 int local_out(struct __sk_buff *skb)
 {
-	return send_out(skb, bpf_jiffies64() >> clock_shift);
-}
-
-/* The same at a moment of the test's choice; never attached. */
-SEC("tcx/egress")
-int local_out_at(struct __sk_buff *skb)
-{
-	return send_out(skb, test.now);
+	return send_out(skb, present().now);
 }
 
 /* Run by hand, to learn how long a jiffy is and what time the datapath has; never attached. */

@@ -95,11 +95,14 @@ static __always_inline enum verdict note_first(struct packet *pkt)
 }
 
 /* follow_once lets the later fragments of a packet without a connection go where it goes. */
-static __noinline void follow_once(const struct packet *pkt, __u32 dest)
+static __noinline void follow_once(struct xdp_md *ctx, struct packet *pkt, __u32 dest)
 {
-	struct fragment_key key = fragment_key(pkt);
-	struct fragment *first = bpf_map_lookup_elem(&fragments, &key);
+	struct fragment_key key;
+	struct fragment *first;
 
+	read_fragment(ctx, pkt);
+	key = fragment_key(pkt);
+	first = bpf_map_lookup_elem(&fragments, &key);
 	if (first)
 		first->once = dest;
 }
@@ -196,25 +199,70 @@ static __always_inline int has_same_ports(struct packet *pkt)
 			real_port(found.conn->flags, dest, found.conn->vport) == found.conn->vport);
 }
 
-/*
- * assort reads a fragment's place. VERDICT_COUNT: it goes on, a first one as a
- * whole packet does, one with an offset by later().
- */
-static __noinline enum verdict assort(struct xdp_md *ctx, struct packet *pkt)
-{
-	int more = read_fragment(ctx, pkt);
+/* What assort() says to director(), to which a first fragment goes back. */
+enum assorted {
+	ASSORTED_NOT,
+	ASSORTED_FIRST = 1,
+	ASSORTED_WHOLE = 2, /* RFC 6946: a packet in one piece */
+};
 
-	if (!pkt->fragment_offset && !more) { /* RFC 6946: a packet in one piece */
-		pkt->fragmented = 0;
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32); /* enum assorted */
+} assorted SEC(".maps");
+
+static __always_inline void note_assorted(enum assorted as)
+{
+	__u32 cpu = 0, *is = bpf_map_lookup_elem(&assorted, &cpu);
+
+	if (is)
+		*is = as;
+}
+
+static __always_inline int is_first(const struct packet *pkt)
+{
+	return pkt->ipv6 ? !pkt->fragment_offset : !(pkt->ip->frag_off & bpf_htons(IP_OFFSET));
+}
+
+/* is_assorted tells whether assort() let a first fragment go on, and forgets it. */
+static __always_inline int is_assorted(struct packet *pkt)
+{
+	__u32 cpu = 0, *is = bpf_map_lookup_elem(&assorted, &cpu);
+
+	if (!is || *is == ASSORTED_NOT || !is_first(pkt))
+		return 0;
+	pkt->fragmented = *is & ASSORTED_FIRST; /* without a branch, for the verifier */
+	*is = ASSORTED_NOT;
+	return 1;
+}
+
+/*
+ * assort reads a fragment's place, and sends one with an offset the way of its
+ * first. VERDICT_COUNT: it is a first one, which goes on as a whole packet does.
+ */
+static __always_inline enum verdict assort(struct xdp_md *ctx, struct packet *pkt)
+{
+	const struct interface *from = find_interface(ctx->ingress_ifindex);
+	int more = read_fragment(ctx, pkt);
+	enum verdict verdict;
+
+	pkt->sending = from->flags & INTERFACE_HANDS_OVER ? SENDING_BEHIND : SENDING_XDP;
+	if (!pkt->fragment_offset && !more) {
+		note_assorted(ASSORTED_WHOLE);
 		return VERDICT_COUNT;
 	}
 	if (is_bad(pkt, more))
 		return VERDICT_BAD_FRAGMENT;
 	if (pkt->fragment_offset)
-		return VERDICT_COUNT;
+		return later(ctx, pkt, from);
 	if (pkt->flow.proto == IPPROTO_SCTP && !has_same_ports(pkt))
 		return VERDICT_FRAGMENT;
-	return note_first(pkt);
+	verdict = note_first(pkt);
+	if (verdict == VERDICT_COUNT)
+		note_assorted(ASSORTED_FIRST);
+	return verdict;
 }
 
 #endif

@@ -226,7 +226,11 @@ struct {
 /* A map of its own in the object, so that the director can write it whole. */
 struct director_settings settings SEC(".data.settings");
 
+/* Of tests, whose clock stands still. */
+struct test_case test SEC(".data.test");
+
 /* Fixed at load. */
+const volatile __u8 clock_stands;
 const volatile __u32 group_count = 1024;
 const volatile __u64 hash_seed[2] = {};
 const volatile __u32 clock_shift = 4; /* a tick is 2^clock_shift jiffies */

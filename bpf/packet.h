@@ -17,6 +17,7 @@
 #include "chunk.h"
 #include "ether.h"
 #include "extension.h"
+#include "maps.h"
 #include "types.h"
 
 /* RFC 792. The kernel's <linux/icmp.h> needs a C library. */
@@ -112,16 +113,22 @@ struct packet {
 	struct moment moment;
 	__u16 mtu;    /* what the way on can carry, if the packet is too big for it */
 	__u16 length; /* of the IP packet, its headers included */
-	__u8 verdict; /* enum verdict, at the end */
 	__u8 state;   /* enum state, the connection's after the packet */
 	enum sending sending;
-	__u8 syn;   /* TCP's flag, or an SCTP INIT */
-	__u8 event; /* enum event of TCP, enum sctp_event of SCTP */
-	__u8 fragmented;
+	__u8 syn;	       /* TCP's flag, or an SCTP INIT */
+	__u8 event;	       /* enum event of TCP, enum sctp_event of SCTP */
+	__u16 fragmented;      /* not 0: it is a fragment; without a branch, for the verifier */
 	__u16 fragment_offset; /* in bytes */
 	__be32 fragment_id;
 	__u8 cut; /* to a RST; cuts says how */
 };
+
+static __always_inline struct moment present(void)
+{
+	if (clock_stands)
+		return (struct moment){ .now = test.now, .dice = test.dice, .fixed = 1 };
+	return (struct moment){ .now = bpf_jiffies64() >> clock_shift };
+}
 
 /* roll throws dice. Fixed ones show a sequence that begins with what was given. */
 static __always_inline __u32 roll(struct moment *moment)
@@ -214,7 +221,7 @@ static __always_inline enum verdict parse_ipv4(struct packet *pkt)
 	if (pkt->end - (void *)ip < pkt->length)
 		return VERDICT_MALFORMED;
 
-	pkt->fragmented = !!(ip->frag_off & bpf_htons(IP_MF | IP_OFFSET));
+	pkt->fragmented = ip->frag_off & bpf_htons(IP_MF | IP_OFFSET);
 	pkt->flow.proto = ip->protocol;
 	pkt->flow.src = from_ipv4(ip->saddr);
 	pkt->flow.dst = from_ipv4(ip->daddr);
@@ -249,6 +256,7 @@ static __noinline enum verdict parse_extended(struct xdp_md *ctx, struct packet 
 	if (!is_followed_to_end(ctx, &chain))
 		return VERDICT_MALFORMED;
 	pkt->fragmented = chain.fragmented;
+	pkt->fragment_offset = chain.offset;
 	return fill_ipv6(pkt, chain.protocol, (void *)pkt->eth + (chain.place & PLACE_MASK));
 }
 

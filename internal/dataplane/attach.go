@@ -263,5 +263,8 @@ func (d *Dataplane) Replace() error {
 			return fmt.Errorf("replace program on interface %d: %w", ifindex, err)
 		}
 	}
-	return d.replaceLocal()
+	if err := d.replaceLocal(); err != nil {
+		return err
+	}
+	return d.forgetPrograms()
 }

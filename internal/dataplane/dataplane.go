@@ -28,7 +28,7 @@ type Config struct {
 	// keep theirs.
 	Connections int
 
-	program string // in the object; empty: the one to attach
+	clockStands bool // where a test sets it
 }
 
 // fragmentLife is how long a first fragment is remembered, which is many times what
@@ -46,7 +46,7 @@ type Dataplane struct {
 	maps    directorMaps
 	program *ebpf.Program
 	sender  *ebpf.Program  // runs behind generic XDP; nil before Linux 6.6
-	test    *ebpf.Variable // the clock of director_at, in tests
+	test    *ebpf.Variable // the clock that stands, in tests
 	clock   clock
 
 	settings   *directorDirectorSettings
@@ -133,9 +133,6 @@ func (d *Dataplane) load() error {
 	if err := d.setConstants(spec, pinned); err != nil {
 		return err
 	}
-	if d.config.program == "" {
-		d.config.program = directorProgDirector
-	}
 	var loaded loaded
 	err = d.loadInto(&loaded, spec, &ebpf.CollectionOptions{MapReplacements: pinned.maps})
 	pinned.close()
@@ -188,7 +185,11 @@ type behindTCX struct {
 
 // loadInto loads nothing but what runs: verifying takes its time.
 func (d *Dataplane) loadInto(all *loaded, spec *ebpf.CollectionSpec, options *ebpf.CollectionOptions) error {
-	programs := map[string]*ebpf.ProgramSpec{directorProgDirector: spec.Programs[d.config.program]}
+	programs := map[string]*ebpf.ProgramSpec{
+		directorProgDirector:       spec.Programs[directorProgDirector],
+		directorProgFollowError:    spec.Programs[directorProgFollowError],
+		directorProgFollowFragment: spec.Programs[directorProgFollowFragment],
+	}
 	tcx, err := hasTCX()
 	if err != nil {
 		return err
@@ -200,9 +201,6 @@ func (d *Dataplane) loadInto(all *loaded, spec *ebpf.CollectionSpec, options *eb
 	programs[directorProgSendOn] = spec.Programs[directorProgSendOn]
 	programs[directorProgGiveBack] = spec.Programs[directorProgGiveBack]
 	programs[directorProgLocalOut] = spec.Programs[directorProgLocalOut]
-	if d.config.program == directorProgDirectorAt {
-		programs[directorProgLocalOut] = spec.Programs[directorProgLocalOutAt]
-	}
 	spec.Programs = programs
 	return spec.LoadAndAssign(all, options)
 }

@@ -596,7 +596,8 @@ const (
 	directorVerdictVERDICT_BAD_FRAGMENT      directorVerdict = 34
 	directorVerdictVERDICT_UNANSWERED        directorVerdict = 35
 	directorVerdictVERDICT_LOOPBACK          directorVerdict = 36
-	directorVerdictVERDICT_COUNT             directorVerdict = 37
+	directorVerdictVERDICT_NO_PROGRAM        directorVerdict = 37
+	directorVerdictVERDICT_COUNT             directorVerdict = 38
 )
 
 type directorWildcards uint32
@@ -610,51 +611,54 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	directorMapCaches         = "caches"
-	directorMapCalls          = "calls"
-	directorMapChoices        = "choices"
-	directorMapConns          = "conns"
-	directorMapCuts           = "cuts"
-	directorMapDestBases      = "dest_bases"
-	directorMapDestLoads      = "dest_loads"
-	directorMapDestStats      = "dest_stats"
-	directorMapDests          = "dests"
-	directorMapFragments      = "fragments"
-	directorMapFtpScratches   = "ftp_scratches"
-	directorMapGroups         = "groups"
-	directorMapIcmpCredits    = "icmp_credits"
-	directorMapLists          = "lists"
-	directorMapMarkLists      = "mark_lists"
-	directorMapMarkRules      = "mark_rules"
-	directorMapMarkSteps      = "mark_steps"
-	directorMapPorts          = "ports"
-	directorMapRealServers    = "real_servers"
-	directorMapScratches      = "scratches"
-	directorMapServiceCarries = "service_carries"
-	directorMapServiceIndex   = "service_index"
-	directorMapServices       = "services"
-	directorMapSipScratches   = "sip_scratches"
-	directorMapSlots          = "slots"
-	directorMapSplitPayloads  = "split_payloads"
-	directorMapSysctls        = "sysctls"
-	directorMapTables         = "tables"
-	directorMapTemplateKeys   = "template_keys"
-	directorMapTimeouts       = "timeouts"
-	directorMapVerdicts       = "verdicts"
-	directorProgDirector      = "director"
-	directorProgDirectorAt    = "director_at"
-	directorProgGiveBack      = "give_back"
-	directorProgLocalOut      = "local_out"
-	directorProgLocalOutAt    = "local_out_at"
-	directorProgReadClock     = "read_clock"
-	directorProgSendOn        = "send_on"
-	directorVarClock          = "clock"
-	directorVarClockShift     = "clock_shift"
-	directorVarCrc32cTable    = "crc32c_table"
-	directorVarGroupCount     = "group_count"
-	directorVarHashSeed       = "hash_seed"
-	directorVarSettings       = "settings"
-	directorVarTest           = "test"
+	directorMapAssorted        = "assorted"
+	directorMapCaches          = "caches"
+	directorMapCalls           = "calls"
+	directorMapChoices         = "choices"
+	directorMapConns           = "conns"
+	directorMapCuts            = "cuts"
+	directorMapDestBases       = "dest_bases"
+	directorMapDestLoads       = "dest_loads"
+	directorMapDestStats       = "dest_stats"
+	directorMapDests           = "dests"
+	directorMapFragments       = "fragments"
+	directorMapFtpScratches    = "ftp_scratches"
+	directorMapGroups          = "groups"
+	directorMapIcmpCredits     = "icmp_credits"
+	directorMapLists           = "lists"
+	directorMapMarkLists       = "mark_lists"
+	directorMapMarkRules       = "mark_rules"
+	directorMapMarkSteps       = "mark_steps"
+	directorMapPorts           = "ports"
+	directorMapPrograms        = "programs"
+	directorMapRealServers     = "real_servers"
+	directorMapScratches       = "scratches"
+	directorMapServiceCarries  = "service_carries"
+	directorMapServiceIndex    = "service_index"
+	directorMapServices        = "services"
+	directorMapSipScratches    = "sip_scratches"
+	directorMapSlots           = "slots"
+	directorMapSplitPayloads   = "split_payloads"
+	directorMapSysctls         = "sysctls"
+	directorMapTables          = "tables"
+	directorMapTemplateKeys    = "template_keys"
+	directorMapTimeouts        = "timeouts"
+	directorMapVerdicts        = "verdicts"
+	directorProgDirector       = "director"
+	directorProgFollowError    = "follow_error"
+	directorProgFollowFragment = "follow_fragment"
+	directorProgGiveBack       = "give_back"
+	directorProgLocalOut       = "local_out"
+	directorProgReadClock      = "read_clock"
+	directorProgSendOn         = "send_on"
+	directorVarClock           = "clock"
+	directorVarClockShift      = "clock_shift"
+	directorVarClockStands     = "clock_stands"
+	directorVarCrc32cTable     = "crc32c_table"
+	directorVarGroupCount      = "group_count"
+	directorVarHashSeed        = "hash_seed"
+	directorVarSettings        = "settings"
+	directorVarTest            = "test"
 )
 
 // loadDirector returns the embedded CollectionSpec for director.
@@ -699,19 +703,20 @@ type directorSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type directorProgramSpecs struct {
-	Director   *ebpf.ProgramSpec `ebpf:"director"`
-	DirectorAt *ebpf.ProgramSpec `ebpf:"director_at"`
-	GiveBack   *ebpf.ProgramSpec `ebpf:"give_back"`
-	LocalOut   *ebpf.ProgramSpec `ebpf:"local_out"`
-	LocalOutAt *ebpf.ProgramSpec `ebpf:"local_out_at"`
-	ReadClock  *ebpf.ProgramSpec `ebpf:"read_clock"`
-	SendOn     *ebpf.ProgramSpec `ebpf:"send_on"`
+	Director       *ebpf.ProgramSpec `ebpf:"director"`
+	FollowError    *ebpf.ProgramSpec `ebpf:"follow_error"`
+	FollowFragment *ebpf.ProgramSpec `ebpf:"follow_fragment"`
+	GiveBack       *ebpf.ProgramSpec `ebpf:"give_back"`
+	LocalOut       *ebpf.ProgramSpec `ebpf:"local_out"`
+	ReadClock      *ebpf.ProgramSpec `ebpf:"read_clock"`
+	SendOn         *ebpf.ProgramSpec `ebpf:"send_on"`
 }
 
 // directorMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type directorMapSpecs struct {
+	Assorted       *ebpf.MapSpec `ebpf:"assorted"`
 	Caches         *ebpf.MapSpec `ebpf:"caches"`
 	Calls          *ebpf.MapSpec `ebpf:"calls"`
 	Choices        *ebpf.MapSpec `ebpf:"choices"`
@@ -730,6 +735,7 @@ type directorMapSpecs struct {
 	MarkRules      *ebpf.MapSpec `ebpf:"mark_rules"`
 	MarkSteps      *ebpf.MapSpec `ebpf:"mark_steps"`
 	Ports          *ebpf.MapSpec `ebpf:"ports"`
+	Programs       *ebpf.MapSpec `ebpf:"programs"`
 	RealServers    *ebpf.MapSpec `ebpf:"real_servers"`
 	Scratches      *ebpf.MapSpec `ebpf:"scratches"`
 	ServiceCarries *ebpf.MapSpec `ebpf:"service_carries"`
@@ -751,6 +757,7 @@ type directorMapSpecs struct {
 type directorVariableSpecs struct {
 	Clock       *ebpf.VariableSpec `ebpf:"clock"`
 	ClockShift  *ebpf.VariableSpec `ebpf:"clock_shift"`
+	ClockStands *ebpf.VariableSpec `ebpf:"clock_stands"`
 	Crc32cTable *ebpf.VariableSpec `ebpf:"crc32c_table"`
 	GroupCount  *ebpf.VariableSpec `ebpf:"group_count"`
 	HashSeed    *ebpf.VariableSpec `ebpf:"hash_seed"`
@@ -778,6 +785,7 @@ func (o *directorObjects) Close() error {
 //
 // It can be passed to loadDirectorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type directorMaps struct {
+	Assorted       *ebpf.Map `ebpf:"assorted"`
 	Caches         *ebpf.Map `ebpf:"caches"`
 	Calls          *ebpf.Map `ebpf:"calls"`
 	Choices        *ebpf.Map `ebpf:"choices"`
@@ -796,6 +804,7 @@ type directorMaps struct {
 	MarkRules      *ebpf.Map `ebpf:"mark_rules"`
 	MarkSteps      *ebpf.Map `ebpf:"mark_steps"`
 	Ports          *ebpf.Map `ebpf:"ports"`
+	Programs       *ebpf.Map `ebpf:"programs"`
 	RealServers    *ebpf.Map `ebpf:"real_servers"`
 	Scratches      *ebpf.Map `ebpf:"scratches"`
 	ServiceCarries *ebpf.Map `ebpf:"service_carries"`
@@ -813,6 +822,7 @@ type directorMaps struct {
 
 func (m *directorMaps) Close() error {
 	return _DirectorClose(
+		m.Assorted,
 		m.Caches,
 		m.Calls,
 		m.Choices,
@@ -831,6 +841,7 @@ func (m *directorMaps) Close() error {
 		m.MarkRules,
 		m.MarkSteps,
 		m.Ports,
+		m.Programs,
 		m.RealServers,
 		m.Scratches,
 		m.ServiceCarries,
@@ -853,6 +864,7 @@ func (m *directorMaps) Close() error {
 type directorVariables struct {
 	Clock       *ebpf.Variable `ebpf:"clock"`
 	ClockShift  *ebpf.Variable `ebpf:"clock_shift"`
+	ClockStands *ebpf.Variable `ebpf:"clock_stands"`
 	Crc32cTable *ebpf.Variable `ebpf:"crc32c_table"`
 	GroupCount  *ebpf.Variable `ebpf:"group_count"`
 	HashSeed    *ebpf.Variable `ebpf:"hash_seed"`
@@ -864,22 +876,22 @@ type directorVariables struct {
 //
 // It can be passed to loadDirectorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type directorPrograms struct {
-	Director   *ebpf.Program `ebpf:"director"`
-	DirectorAt *ebpf.Program `ebpf:"director_at"`
-	GiveBack   *ebpf.Program `ebpf:"give_back"`
-	LocalOut   *ebpf.Program `ebpf:"local_out"`
-	LocalOutAt *ebpf.Program `ebpf:"local_out_at"`
-	ReadClock  *ebpf.Program `ebpf:"read_clock"`
-	SendOn     *ebpf.Program `ebpf:"send_on"`
+	Director       *ebpf.Program `ebpf:"director"`
+	FollowError    *ebpf.Program `ebpf:"follow_error"`
+	FollowFragment *ebpf.Program `ebpf:"follow_fragment"`
+	GiveBack       *ebpf.Program `ebpf:"give_back"`
+	LocalOut       *ebpf.Program `ebpf:"local_out"`
+	ReadClock      *ebpf.Program `ebpf:"read_clock"`
+	SendOn         *ebpf.Program `ebpf:"send_on"`
 }
 
 func (p *directorPrograms) Close() error {
 	return _DirectorClose(
 		p.Director,
-		p.DirectorAt,
+		p.FollowError,
+		p.FollowFragment,
 		p.GiveBack,
 		p.LocalOut,
-		p.LocalOutAt,
 		p.ReadClock,
 		p.SendOn,
 	)

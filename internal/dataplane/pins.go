@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 
 	"github.com/cilium/ebpf"
 )
@@ -90,11 +91,12 @@ func (d *Dataplane) readPins(spec *ebpf.CollectionSpec, want identity) (pins, er
 	return found, nil
 }
 
-// pinnedMaps are all but the program's own variables.
+// pinnedMaps are all that the next process goes on with: not the programs' own
+// variables, and not what holds the programs.
 func pinnedMaps(spec *ebpf.CollectionSpec) []string {
 	var names []string
 	for name := range spec.Maps {
-		if name[0] != '.' {
+		if name[0] != '.' && name != directorMapPrograms {
 			names = append(names, name)
 		}
 	}
@@ -112,6 +114,7 @@ func (d *Dataplane) setConstants(spec *ebpf.CollectionSpec, pinned pins) error {
 		directorVarGroupCount:  groups.MaxEntries,
 		directorVarHashSeed:    pinned.identity.Seed,
 		directorVarClockShift:  d.clock.shift,
+		directorVarClockStands: d.config.clockStands,
 		directorVarCrc32cTable: crc32cTable(),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
@@ -133,19 +136,23 @@ func groupsFor(connections int) uint32 {
 // pin makes the maps outlive the process. The identity comes last: a directory
 // without it is not adopted.
 func (d *Dataplane) pin(spec *ebpf.CollectionSpec, found pins) error {
-	if d.config.PinDir == "" || len(found.maps) > 0 {
+	if d.config.PinDir == "" {
 		return nil
 	}
 	if err := os.MkdirAll(d.config.PinDir, 0o700); err != nil {
 		return fmt.Errorf("make pin directory: %w", err)
 	}
+	if err := d.pinPrograms(); err != nil || len(found.maps) > 0 {
+		return err
+	}
+	names := pinnedMaps(spec)
 	maps := reflect.ValueOf(&d.maps).Elem()
 	for i := range maps.NumField() {
 		name := maps.Type().Field(i).Tag.Get("ebpf")
-		m := maps.Field(i).Interface().(*ebpf.Map)
-		if _, ours := spec.Maps[name]; !ours {
+		if !slices.Contains(names, name) {
 			continue
 		}
+		m := maps.Field(i).Interface().(*ebpf.Map)
 		if err := m.Pin(filepath.Join(d.config.PinDir, name)); err != nil {
 			return fmt.Errorf("pin map %s: %w", name, err)
 		}

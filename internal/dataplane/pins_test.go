@@ -46,7 +46,7 @@ func pinDir(t *testing.T) string {
 // openPinned is one life of a director, with the clock at the tick given.
 func openPinned(t *testing.T, config Config, now uint32) *bench {
 	t.Helper()
-	config.program = directorProgDirectorAt
+	config.clockStands = true
 	config.Connections = 4096
 	d, err := Open(config)
 	if err != nil {
@@ -291,4 +291,48 @@ func TestPinsOfOthersStay(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(other, "vips")); err != nil {
 		t.Error(err)
 	}
+}
+
+// What the attached program leaves packets to is there when no process is, and
+// of an earlier process once another program is attached.
+func TestProgramsOutlive(t *testing.T) {
+	config := Config{PinDir: pinDir(t), Namespace: 7}
+	first := openPinned(t, config, 100)
+	first.close()
+	pins := pinnedPrograms(t, config)
+	if len(pins) != 1 {
+		t.Fatalf("pinned programs of one process: %q", pins)
+	}
+	programs, err := ebpf.LoadPinnedMap(pins[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer programs.Close()
+	for number := range programs.MaxEntries() {
+		var id uint32
+		if err := programs.Lookup(number, &id); err != nil {
+			t.Errorf("program %d of %s: %v", number, pins[0], err)
+		}
+	}
+
+	second := openPinned(t, config, 200)
+	defer second.close()
+	if pins := pinnedPrograms(t, config); len(pins) != 2 {
+		t.Errorf("pinned programs while the first process's is attached: %q", pins)
+	}
+	if err := second.Replace(); err != nil {
+		t.Fatal(err)
+	}
+	if left := pinnedPrograms(t, config); len(left) != 1 || left[0] == pins[0] {
+		t.Errorf("pinned programs once the second process's is attached: %q", left)
+	}
+}
+
+func pinnedPrograms(t *testing.T, config Config) []string {
+	t.Helper()
+	pins, err := filepath.Glob(filepath.Join(config.PinDir, programsPin+"*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pins
 }

@@ -44,6 +44,7 @@ var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_UNANSWERED:        "unanswered",
 	directorVerdictVERDICT_BAD_FRAGMENT:      "bad-fragment",
 	directorVerdictVERDICT_LOOPBACK:          "loopback",
+	directorVerdictVERDICT_NO_PROGRAM:        "no-program",
 }
 
 // Fate is what happens to packets of a verdict.
