@@ -10,6 +10,7 @@ package ipvsadm
 
 import (
 	"bufio"
+	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -89,8 +90,7 @@ func (p *Program) Run(argv []string) int {
 
 	s.director, s.openErr = p.Open()
 	if errors.Is(s.openErr, fs.ErrPermission) {
-		fmt.Fprint(p.Stderr, noPermission)
-		return exitMisuse
+		return s.refuseUser()
 	}
 	switch path.Base(name) {
 	case "ipvsadm-save":
@@ -149,12 +149,38 @@ func (s *session) runSave(arguments []string) int {
 	return s.execute(r)
 }
 
-// runRestore is Debian's script ipvsadm-restore: the table is cleared first.
+// runRestore is Debian's script ipvsadm-restore: the table is cleared, but not
+// before all lines are here, since they may be what ipvsadm-save makes of it.
 func (s *session) runRestore() int {
+	lines, err := io.ReadAll(s.Stdin)
+	if err != nil {
+		return s.report(fmt.Errorf("read rules: %w", err))
+	}
 	if code := s.execute(&request{command: flush}); code != 0 {
 		return code
 	}
-	return s.execute(&request{command: restore})
+	s.name = "ipvsadm" // what the script runs, and lines may begin with
+	return s.restore(bytes.NewReader(withoutComments(lines)))
+}
+
+func withoutComments(text []byte) []byte {
+	kept := make([]byte, 0, len(text))
+	for line := range bytes.Lines(text) {
+		if line[0] != '#' {
+			kept = append(kept, line...)
+		}
+	}
+	return kept
+}
+
+// refuseUser is what ipvsadm says to who is not root. The script ipvsadm-restore
+// runs it twice.
+func (s *session) refuseUser() int {
+	fmt.Fprint(s.Stderr, noPermission)
+	if path.Base(s.name) == "ipvsadm-restore" {
+		fmt.Fprint(s.Stderr, noPermission)
+	}
+	return exitMisuse
 }
 
 // execute does what a request asks for and returns the exit status.
@@ -176,7 +202,7 @@ func (s *session) execute(r *request) int {
 	}
 	switch r.command {
 	case restore:
-		return s.restore()
+		return s.restore(s.Stdin)
 	case save:
 		return s.report(s.save(r))
 	case list:

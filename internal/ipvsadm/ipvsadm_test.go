@@ -155,6 +155,23 @@ func TestRestoreManyLines(t *testing.T) {
 	}
 }
 
+// What is saved can be restored at once: nothing is cleared while it is still read.
+func TestSaveIntoRestore(t *testing.T) {
+	p := opening(withOneService(), nil)
+	save := *p
+	before := run(&save, "-S", "-n")
+	saved, pipe := io.Pipe()
+	save.Stdout, p.Stdin = pipe, saved
+	go func() {
+		save.Run([]string{"ipvsadm-save", "-n"})
+		pipe.Close()
+	}()
+	if code := p.Run([]string{"ipvsadm-restore"}); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+	check(t, before, run(p, "-S", "-n"))
+}
+
 // telling reports each change on a channel.
 type telling struct {
 	ipvsadm.Director

@@ -17,10 +17,10 @@ import (
 // largestBatch is how many changes go to the director in one call at most.
 const largestBatch = 1000
 
-// restore runs the command lines on standard input. As in ipvsadm a line that is
+// restore runs command lines. As in ipvsadm a line that is
 // refused does not stop the others, a line that is not understood does, and the
 // exit status is that of the last line.
-func (s *session) restore() int {
+func (s *session) restore(lines io.Reader) int {
 	if s.restoring { // "-R" among the lines would read on for ever
 		return s.report(askForHelp())
 	}
@@ -29,7 +29,7 @@ func (s *session) restore() int {
 	// A large table is many small things that are soon forgotten.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 
-	in := bufio.NewReaderSize(s.Stdin, 1<<16)
+	in := bufio.NewReaderSize(lines, 1<<16)
 	batch := batch{session: s}
 	for {
 		line, err := in.ReadString('\n')
