@@ -66,6 +66,8 @@ var fuzzedMarks = []string{
 	"ipvsadm -A -f 7 -s rr -p 60", "ipvsadm -a -f 7 -r 192.168.1.15:0 -g", "ipvsadm -a -f 7 -r 192.168.1.11:8080 -m",
 	"ipvsadm -A -f 7 -6 -s wlc", "ipvsadm -a -f 7 -6 -r [2001:db8:1::15]:0 -g", "ipvsadm -a -f 7 -6 -r [2001:db8:1::11]:8080 -m",
 	"lvsx mark add --vip 10.0.0.128/28 --mark 7", "lvsx mark add --vip 10.0.0.129 --proto tcp --ports 81 --mark 8",
+	"ipvsadm -A -f 9 -s rr", "ipvsadm -A -f 9 -6 -s rr -p 60",
+	"lvsx mark add --vip 10.0.0.80/31 --ports 9000-9999 --mark 9", "lvsx mark add --vip 2001:db8::80/127 --ports 9000-9999 --mark 9",
 	"lvsx mark add --vip 2001:db8::100/120 --ports 80-8080 --mark 7",
 }
 
@@ -351,6 +353,11 @@ var classes = []class{
 	{"datagram without call", datagrams(sipVIP)},
 	{"marked, TCP", func(r maker) []byte { return segments(markedOf(r), "S", "A", "FA")(r) }},
 	{"marked, UDP", func(r maker) []byte { return datagrams(markedOf(r))(r) }},
+	{"no server but elsewhere, TCP", segments(addrPort(10, 0, 0, 81, 9000), "S", "S", "A", "FA", "R")},
+	{"no server but elsewhere, UDP", datagrams(addrPort(10, 0, 0, 81, 9000))},
+	{"no server but elsewhere, INIT", associations(addrPort(10, 0, 0, 81, 9000), chunkInit)},
+	{"no server and nowhere else", segments(addrPort(10, 0, 0, 80, 9000), "S", "A")},
+	{"error of client, elsewhere", complaints(aboutAnswers(addrPort(10, 0, 0, 81, 9000)))},
 	{"no interface to the server, TCP", segments(noPortVIP, "S", "A")},
 	{"no interface to the server, UDP", datagrams(noPortVIP)},
 	{"merged", large(noPortVIP)},

@@ -59,14 +59,13 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// checkReached looks whether each verdict that the model knows was tried often
-// enough.
+// checkReached looks whether each verdict was tried often enough.
 func checkReached(t *testing.T, pairs []*pair) {
 	t.Helper()
-	for _, verdict := range reference.Verdicts {
+	for i, verdict := range verdictNames {
 		total := uint64(0)
 		for _, p := range pairs {
-			total += p.sum.reached[slices.Index(verdictNames[:], string(verdict))]
+			total += p.sum.reached[i]
 		}
 		if total < 1000 {
 			t.Errorf("only %d packets are %s", total, verdict)
@@ -168,7 +167,7 @@ func (p *pair) meddle(f *fuzzer, packet int) string {
 	case 600:
 		lines = finding
 	case 700:
-		lines = []string{"set am_droprate 9", "set drop_packet 3"}
+		lines = []string{"set am_droprate 9", "set drop_packet 3", choose(f, "set cache_bypass 0", "set cache_bypass 1")}
 	case 800:
 		lines = []string{"set drop_packet 0"}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lvsx/lvsx/internal/host"
 	"github.com/lvsx/lvsx/internal/ipvs"
 	"github.com/lvsx/lvsx/internal/reference"
 )
@@ -51,8 +53,33 @@ func newPair(t *testing.T, connections int) *pair {
 	p.model.SeesOwn = true
 	p.model.MTU = pairMTU
 	p.model.TakenForVIP, p.model.TakenForRIP = p.vips.has, p.rips.has
+	p.model.Forwards = b.makeElsewhere()
 	p.run.fd = uint32(b.program.FD())
 	return p
+}
+
+// makeElsewhere gives the namespace ways on to two VIPs, and tells which they are.
+func (b *bench) makeElsewhere() (isElsewhere func(netip.Addr) bool) {
+	b.t.Helper()
+	vips := []netip.Addr{tunnelVIP.Addr(), inIPv6(tunnelVIP).Addr()}
+	steps := []func() error{
+		func() error { return host.AddVeth(host.VethEnd{Name: "elsewhere"}, host.VethEnd{Name: "there"}) },
+		func() error { return host.SetUp("elsewhere") },
+		func() error { return host.SetUp("there") },
+		func() error { return host.InterfaceSysctl("lo", "forwarding").Write(1) },
+		func() error { return host.Sysctl("net/ipv6/conf/lo/forwarding").Write(1) },
+	}
+	for _, vip := range vips {
+		steps = append(steps, func() error {
+			return host.AddRoute(netip.PrefixFrom(vip, vip.BitLen()), netip.Addr{}, "elsewhere")
+		})
+	}
+	for _, do := range steps {
+		if err := do(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	return func(a netip.Addr) bool { return slices.Contains(vips, a) }
 }
 
 // runner calls BPF_PROG_TEST_RUN without garbage.

@@ -28,6 +28,7 @@ import (
 //	                                        an error: type, code, MTU, ends, and the ends of what it is about
 //	wait 10s
 //	dice 12345                              what the next throw shows
+//	defend 7                                the table is looked at as drop_entry does, by the dice of that number
 //	set sloppy_tcp 1                        a setting
 //	icmp-limit 100 5                        ICMP errors that are sent in a second, and at once
 //	compare                                 listings and counters of both
@@ -54,6 +55,10 @@ func (p *pair) play(line string) string {
 	case "dice":
 		n, err := strconv.ParseUint(words[1], 10, 32)
 		p.throwBoth(uint32(n))
+		return errorText(err)
+	case "defend":
+		seed, err := strconv.ParseUint(words[1], 10, 64)
+		p.defendBoth(seed)
 		return errorText(err)
 	case "set":
 		return p.set(words[1], words[2])
@@ -101,6 +106,10 @@ func (p *pair) set(name, value string) string {
 		settings.SloppySCTP = n != 0
 	case "expire_quiescent_template":
 		settings.ExpireQuiescentTemplate = n != 0
+	case "drop_entry":
+		settings.DropEntry = n == 3
+	case "cache_bypass":
+		settings.CacheBypass = n != 0
 	case "nat_icmp_send":
 		settings.NATICMPSend = n != 0
 	case "am_droprate":
@@ -136,7 +145,7 @@ func (p *pair) limitBoth(words []string) string {
 var defaultSettings = []string{
 	"set conn_reuse_mode 1", "set sloppy_tcp 0", "set sloppy_sctp 0", "set nat_icmp_send 0", "icmp-limit 0 0",
 	"set expire_quiescent_template 0", "set expire_nodest_conn 0", "set secure_tcp 0",
-	"set am_droprate 10", "set drop_packet 0",
+	"set am_droprate 10", "set drop_packet 0", "set drop_entry 0", "set cache_bypass 0",
 }
 
 // runIPVSADM returns what a command line prints with a director.

@@ -134,6 +134,7 @@ func (p *pair) empty() {
 	}
 	p.forgetMarks()
 	p.model.ForgetDrops()
+	clear(p.defence.turns[:])
 	p.settings.Switches.DropCounter = 0
 	for range 4 {
 		p.passBoth(p.clock.ticks(20 * time.Minute))

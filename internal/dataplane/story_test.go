@@ -17,7 +17,7 @@ type story struct {
 	*rand.Rand
 	p        *pair
 	lines    []string
-	next     string          // a step that is due
+	next     []string        // steps that are due
 	services []string        // as ipvsadm's options
 	servers  []string        // with their services, the same
 	flows    []toldFlow      // of NAT
@@ -37,7 +37,29 @@ var protocols = []string{"tcp", "udp", "sctp"}
 
 func newStory(p *pair, r *rand.Rand) *story {
 	p.empty()
-	return &story{Rand: r, p: p, tellers: make(map[string]bool), maker: maker{r, r.IntN(3) == 0}}
+	s := &story{Rand: r, p: p, tellers: make(map[string]bool), maker: maker{r, r.IntN(3) == 0}}
+	switch r.IntN(8) {
+	case 0:
+		s.next = s.beginElsewhere()
+	case 1, 2, 3:
+		s.next = []string{"set drop_entry 3"}
+	}
+	return s
+}
+
+// beginElsewhere are the steps by which a mark's packets may go on to where they
+// were sent.
+func (s *story) beginElsewhere() []string {
+	vip, service := s.maker.ofAddr(tunnelVIP.Addr()), "-f 3"
+	if s.maker.ipv6 {
+		service += " -6"
+	}
+	if s.IntN(4) == 0 { // it may get real servers
+		s.services = append(s.services, service)
+	}
+	return []string{
+		"set cache_bypass 1", "ipvsadm -A " + service + s.serviceOptions(service), fmt.Sprintf("lvsx mark add --vip %s --mark 3", vip),
+	}
 }
 
 // tell plays steps until one goes wrong.
@@ -105,9 +127,9 @@ func pick[T any](s *story, from ...T) T {
 // step makes up the next one. A story begins with services and servers.
 func (s *story) step() string {
 	switch {
-	case s.next != "":
-		line := s.next
-		s.next = ""
+	case len(s.next) > 0:
+		line := s.next[0]
+		s.next = s.next[1:]
 		return line
 	case len(s.services) == 0:
 		return s.addService()
@@ -132,9 +154,12 @@ func (s *story) step() string {
 	case n < 17:
 		return s.ownCommand()
 	case n < 22:
+		if s.IntN(2) == 0 {
+			s.next = []string{s.defend()}
+		}
 		return "wait " + pick(s, "1s", "1s", "3s", "9s", "30s", "61s", "121s", "301s", "1000s")
 	case n == 22:
-		return fmt.Sprintf("dice %d", s.Uint32())
+		return pick(s, s.defend(), fmt.Sprintf("dice %d", s.Uint32()))
 	case n < 25:
 		return "compare"
 	case n < 28:
@@ -148,6 +173,9 @@ func (s *story) step() string {
 	}
 	return s.request()
 }
+
+// defend looks for entries to drop, if that is so set.
+func (s *story) defend() string { return fmt.Sprintf("defend %d", s.Uint32()) }
 
 func (s *story) service() string {
 	if s.IntN(20) == 0 {
@@ -193,7 +221,7 @@ func (s *story) addService() string {
 		if s.maker.ipv6 {
 			service += " -6"
 		}
-		s.next = s.addMark()
+		s.next = []string{s.addMark()}
 	}
 	s.services = append(s.services, service)
 	return "ipvsadm -A " + service + s.serviceOptions(service)
@@ -268,7 +296,11 @@ func (s *story) destinationOptions() string {
 }
 
 func (s *story) rareCommand() string {
-	switch s.IntN(19) {
+	switch s.IntN(21) {
+	case 19:
+		return "set drop_entry " + pick(s, "0", "3", "3")
+	case 18:
+		return fmt.Sprintf("set cache_bypass %d", s.IntN(2))
 	case 16:
 		return fmt.Sprintf("set am_droprate %d", 1+s.IntN(4))
 	case 17:

@@ -24,6 +24,7 @@ type conn struct {
 	dest      *dest
 	method    ipvs.Forwarding // as it was when the connection began
 	onePacket bool
+	packets   int  // from the client, for drop_entry
 	noOutput  bool // nothing seen of the server (IP_VS_CONN_F_NOOUTPUT)
 	state     State
 	expires   uint64 // at which tick
@@ -95,7 +96,10 @@ type choice struct {
 // begin makes a connection (ip_vs_conn_new).
 func (d *Director) begin(f flow, to choice, mac MAC) *conn {
 	c := &conn{flow: f, server: netip.AddrPortFrom(to.dest.RIP.Addr(), to.port), dest: to.dest, mac: mac}
-	c.method, c.noOutput = to.dest.Forwarding, to.dest.Forwarding != ipvs.Masq
+	c.method, c.noOutput = to.dest.Forwarding, to.dest.Forwarding == ipvs.Tunnel || to.dest.Forwarding == ipvs.Route
+	if to.dest == d.nowhere {
+		c.server = nowhere(f.client.Addr())
+	}
 	c.onePacket = to.onePacket
 	if to.teller != nil {
 		c.method, c.noOutput, c.state, c.teller = ipvs.Masq, false, Listen, to.teller

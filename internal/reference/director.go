@@ -44,13 +44,18 @@ type Director struct {
 	// does not count.
 	TakenForVIP, TakenForRIP func(netip.Addr) bool
 
+	// Forwards tells whether the machine sends on what is for an address.
+	Forwards func(netip.Addr) bool
+
 	now       uint64 // in ticks
 	ways      map[netip.Addr]Way
 	services  []*service // in the order of their creation
 	trash     []*dest
+	nowhere   *dest
 	marks     []ipvs.MarkRule
-	sinceDrop int  // packets until the next is dropped
-	orphans   bool // a destination was removed whose connections may have to end
+	sinceDrop int                 // packets until the next is dropped
+	turns     [packetsCounted]int // connections with so many packets until the next is dropped
+	orphans   bool                // a destination was removed whose connections may have to end
 	conns     conns
 	templates []*template
 	firsts    map[fragmentKey]*first
@@ -66,10 +71,11 @@ func New(mac MAC, clock Clock) *Director {
 	return &Director{
 		Clock: clock, MAC: mac, Settings: DefaultSettings,
 		ways:        make(map[netip.Addr]Way),
-		TakenForVIP: nobody, TakenForRIP: nobody,
+		TakenForVIP: nobody, TakenForRIP: nobody, Forwards: nobody,
 		firsts:   make(map[fragmentKey]*first),
 		conns:    conns{in: make(map[flow]*conn), out: make(map[flow][]*conn), vips: make(map[netip.Addr]int)},
 		timeouts: stateTimeouts,
+		nowhere:  newNowhere(),
 	}
 }
 

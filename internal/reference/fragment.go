@@ -151,7 +151,10 @@ func (d *Director) receiveLater(p *packet, f *first) Outcome {
 // answered (RFC 1122, section 3.2.2). It is no packet that counts, but its bytes
 // are.
 func (d *Director) forwardLater(p *packet, to *dest, method ipvs.Forwarding, server netip.Addr) Outcome {
-	if !to.available {
+	switch {
+	case method == bypass:
+		return Outcome{Verdict: Bypass}
+	case !to.available:
 		return Outcome{Verdict: DestinationGone}
 	}
 	for _, s := range []*ipvs.Stats{&to.stats, &to.service.stats} {

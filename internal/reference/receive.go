@@ -81,6 +81,7 @@ func (d *Director) request(p *packet) Outcome {
 		return d.part(c, p)
 	}
 	c.countIn(len(p.ip))
+	d.countRequest(c)
 	d.step(c, p, false)
 	o := d.forward(c, p)
 	if c.onePacket {
@@ -135,11 +136,11 @@ func (d *Director) choose(p *packet) (choice, Verdict) {
 	case s.Flags&ipvs.Persistent != 0:
 		return d.persist(s, p)
 	case s.Mark == 0 && p.dst.Port() != s.VIP.Port(): // all ports, but one server for each: no
-		return choice{}, s.leave(f)
+		return d.leave(s, f)
 	}
 	to := s.scheduler.choose(d, s, f)
 	if to == nil {
-		return choice{}, s.leave(f)
+		return d.leave(s, f)
 	}
 	ch := choice{dest: to, port: to.RIP.Port(), onePacket: s.isOnePacket(f)}
 	if ch.port == 0 {
@@ -151,14 +152,6 @@ func (d *Director) choose(p *packet) (choice, Verdict) {
 // isOnePacket tells whether each packet is a connection of its own.
 func (s *service) isOnePacket(f flow) bool {
 	return f.proto == ipvs.UDP && s.Flags&ipvs.OnePacket != 0
-}
-
-// leave is what becomes of a packet that gets no server (ip_vs_leave).
-func (s *service) leave(f flow) Verdict {
-	if s.VIP.Port() == 21 && f.virtual.Port() != 21 {
-		return NotOurs // no data of FTP's
-	}
-	return NoDestination
 }
 
 func (d *Director) refuse(p *packet, v Verdict) Outcome {
@@ -173,6 +166,8 @@ func (d *Director) refuse(p *packet, v Verdict) Outcome {
 func (d *Director) forward(c *conn, p *packet) Outcome {
 	way := d.ways[c.server.Addr()]
 	switch {
+	case c.method == bypass:
+		return Outcome{Verdict: Bypass}
 	case way.Local:
 		return d.deliver(c.method, c.server.Addr(), p, func(ip []byte) {
 			setEndpoint(ip, p.header, p.proto, destination, c.server)

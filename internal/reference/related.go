@@ -115,8 +115,12 @@ func (d *Director) errorOut(c *conn, p *packet, q quote) Outcome {
 	return Outcome{Verdict: ErrorOut, Frame: d.out}
 }
 
-// errorIn is an error of the client's side about what it was sent.
+// errorIn is an error of the client's side about what it was sent. What passes by
+// is the kernel's.
 func (d *Director) errorIn(c *conn, p *packet, q quote) Outcome {
+	if c.method == bypass {
+		return Outcome{Verdict: Unrelated}
+	}
 	if c.method == ipvs.Masq && !isIntact(p.ip, p.payload()) {
 		return Outcome{Verdict: BadChecksum}
 	}

@@ -10,7 +10,9 @@ type Settings struct {
 	SloppyTCP, SloppySCTP   bool
 	ExpireQuiescentTemplate bool
 	ExpireNodestConn        bool
+	CacheBypass             bool
 	SecureTCP               bool // mode 3
+	DropEntry               bool // mode 3
 	DropRate                int  // am_droprate, while drop_packet is 3; else 0
 	NATICMPSend             bool
 	ICMPRate, ICMPBurst     uint32 // net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst; rate 0: no limit
@@ -79,5 +81,8 @@ func (d *Director) drops() bool {
 	return true
 }
 
-// ForgetDrops lets the next packet's turn come first.
-func (d *Director) ForgetDrops() { d.sinceDrop = 0 }
+// ForgetDrops lets the next packet's turn come first, and the next connection's.
+func (d *Director) ForgetDrops() {
+	d.sinceDrop = 0
+	clear(d.turns[:])
+}

@@ -46,7 +46,7 @@ func (d *Director) persist(s *service, p *packet) (choice, Verdict) {
 	if t == nil {
 		to := s.scheduler.choose(d, s, f)
 		if to == nil {
-			return choice{}, s.leave(f)
+			return d.leave(s, f)
 		}
 		if d.isFull() {
 			return choice{}, TableFull

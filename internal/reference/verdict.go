@@ -5,7 +5,7 @@ package reference
 // Verdict is what becomes of a packet, by the names of docs/verdicts.md.
 type Verdict string
 
-// The verdicts that the model can reach.
+// The verdicts, all of the datapath's.
 const (
 	NotOurs          Verdict = "not-ours"
 	OtherProtocol    Verdict = "other-protocol"
@@ -43,16 +43,8 @@ const (
 	Merged           Verdict = "merged"
 	NoPort           Verdict = "no-port"
 	TableFull        Verdict = "table-full"
+	Bypass           Verdict = "bypass"
 )
-
-// Verdicts are those that the model can reach.
-var Verdicts = []Verdict{
-	NotOurs, OtherProtocol, OtherHost, Malformed, Martian, Fragment, NoConnection, Unrelated, Local,
-	ReplyExpired, MasqIn, MasqOut, Tunnel, Route, ErrorIn, ErrorOut, NoDestination, NoRoute, TTLExceeded,
-	TooBig, DestinationGone, NoNeighbour, BadChecksum, ErrorExpired, NeedsFragmenting, BadFragment,
-	Stray, Unanswered,
-	Reset, NoRoom, Loopback, NoCallID, Defence, Merged, NoPort, TableFull,
-}
 
 // Outcome is what became of a packet.
 type Outcome struct {
