@@ -19,8 +19,9 @@ func newBenchCommand() *cobra.Command {
 		Short: "Measure what the datapath costs a packet, beside floors in the same run",
 		Long: `Send packets through the datapath by BPF_PROG_TEST_RUN, on one CPU and in a
 network namespace of their own, and print nanoseconds a packet as ratios to a
-MAC swap with XDP_TX. No interface of this machine is touched. Only figures of
-one run compare: docs/performance.md says what they mean.`,
+MAC swap with XDP_TX; then what two CPUs carry together, the memory of tables,
+and the director's own work. No interface of this machine is touched. Only
+figures of one run compare: docs/performance.md says what they mean.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "table" && output != "json" {

@@ -21,7 +21,7 @@ import (
 // claim is checked by Run itself, and how long they take is not for a test.
 func TestRun(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
-	report, err := Run(t.Context(), Config{Flows: 1 << 12, Rounds: 2, Packets: 500})
+	report, err := Run(t.Context(), Config{Flows: 1 << 13, Rounds: 2, Packets: 500})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,23 +31,63 @@ func TestRun(t *testing.T) {
 		}
 	}
 	want := strings.Fields(`
-		mac-swap pass array-lookup array-lookup-random-4k array-wait-random-4k hash-lookup
-		dr-established dr-random-4k ipip-established ipip-random-4k
-		nat-out-established nat-out-random-4k nat-in-established nat-in-random-4k dr-redirect-established
-		dr-v6-established ipip-v6-established nat-out-v6-established nat-in-v6-established
+		mac-swap pass array-lookup array-lookup-random-8k array-wait-random-8k hash-lookup
+		dr-established dr-random-8k ipip-established ipip-random-8k
+		nat-out-established nat-out-random-8k nat-in-established nat-in-random-8k
+		dr-v6-established dr-v6-random-8k ipip-v6-established ipip-v6-random-8k
+		nat-out-v6-established nat-out-v6-random-8k nat-in-v6-established nat-in-v6-random-8k dr-redirect-established
 		dr-new dr-new-half-full dr-new-full ipip-new ipip-new-half-full ipip-new-full
 		nat-in-new nat-in-new-half-full nat-in-new-full dr-wrr-new dr-wrr-new-half-full dr-wrr-new-full
-		not-ours`)
+		dr-lc-64-new dr-lc-64-new-half-full dr-lc-64-new-full
+		dr-v6-new dr-v6-new-half-full dr-v6-new-full ipip-v6-new ipip-v6-new-half-full ipip-v6-new-full
+		nat-in-v6-new nat-in-v6-new-half-full nat-in-v6-new-full
+		not-ours dr-1000-services-established dr-1000-services-new not-ours-1000-services`)
 	if diff := cmp.Diff(want, namesOf(report)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if tasks := []string{"age", "list", "edit-weight", "edit-weight-mh"}; len(report.Tasks) != len(tasks) {
+	if tasks := []string{"age", "list", "edit-weight", "edit-weight-mh", rings}; len(report.Tasks) != len(tasks) {
 		t.Errorf("tasks %+v, want %q", report.Tasks, tasks)
 	}
+	checkCores(t, report.Cores)
+	checkMemory(t, report.Memory)
 	if report.MACSwapNS != report.Floors[0].NS || report.Floors[0].Ratio != 1 {
 		t.Errorf("MAC swap %v ns, among the floors %+v", report.MACSwapNS, report.Floors[0])
 	}
 	checkJSON(t, report)
+}
+
+// checkCores knows nothing of a machine with one CPU but that there is nothing to see.
+func checkCores(t *testing.T, cores []Scaling) {
+	t.Helper()
+	want := strings.Fields("mac-swap-two-cores dr-established-two-cores dr-random-8k-two-cores dr-new-two-cores")
+	if cpus, err := allowedCPUs(); err != nil || len(cpus) == 1 {
+		want = nil
+	}
+	var names []string
+	for _, c := range cores {
+		names = append(names, c.Name)
+		if !(c.One > 0 && c.Two > 0 && c.Times > 0) {
+			t.Errorf("%+v: not a figure", c)
+		}
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// checkMemory goes by what a connection takes: an entry, and its share of a group's line.
+func checkMemory(t *testing.T, memory []Footprint) {
+	t.Helper()
+	if len(memory) != 1 || memory[0].Name != "memory-8k" {
+		t.Fatalf("got %+v, want memory-8k", memory)
+	}
+	m := memory[0]
+	if m.Connections != 1<<13 || m.Live > m.Connections || m.Live < m.Connections*98/100 {
+		t.Errorf("%d of %d connections found room", m.Live, m.Connections)
+	}
+	if m.Each < 64+64/15 || m.Each > 80 || m.Whole < uint64(m.Each*float64(m.Connections)) {
+		t.Errorf("%.1f bytes each, %d in all", m.Each, m.Whole)
+	}
 }
 
 func namesOf(r Report) (names []string) {
@@ -59,14 +99,15 @@ func namesOf(r Report) (names []string) {
 
 func TestRunCases(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
-	config := Config{Flows: 1 << 12, Rounds: 1, Packets: 100, Large: 3 << 12, Schedulers: true}
+	config := Config{Flows: 1 << 13, Rounds: 1, Packets: 100, Large: 3 << 12, Schedulers: true}
 	for cases, want := range map[string]string{
-		"^nat-out-v6|pass":     "mac-swap pass nat-out-v6-established",
-		"not-ours":             "mac-swap not-ours",
-		"nat.*random-12k":      "mac-swap nat-out-random-12k nat-in-random-12k",
-		"dr-(lc|mh)-new$":      "mac-swap dr-lc-new dr-mh-new",
-		"dr-new$|dr-random-4k": "mac-swap dr-random-4k dr-new",
-		"^mac-swap$|^no-such":  "",
+		"^nat-out-v6-e|pass":    "mac-swap pass nat-out-v6-established",
+		"not-ours$":             "mac-swap not-ours",
+		"nat-.*t-random-12k":    "mac-swap nat-out-random-12k",
+		"dr-(lc.*|mh)-new$":     "mac-swap dr-lc-64-new dr-lc-256-new dr-mh-new",
+		"dr-new$|dr-random-8k$": "mac-swap dr-random-8k dr-new",
+		"memory-12k|two-cores":  "mac-swap",
+		"^mac-swap$|^no-such":   "",
 	} {
 		config.Cases = regexp.MustCompile(cases)
 		report, err := Run(t.Context(), config)
@@ -98,7 +139,7 @@ func checkJSON(t *testing.T, report Report) {
 }
 
 func TestRunRefusesFlows(t *testing.T) {
-	for _, flows := range []int{0, 32, 1000} {
+	for _, flows := range []int{0, 1 << 12, 3 << 12} {
 		if _, err := Run(t.Context(), Config{Flows: flows, Rounds: 1, Packets: 1}); err == nil {
 			t.Errorf("%d flows are measured", flows)
 		}
@@ -140,6 +181,9 @@ func TestPrint(t *testing.T) {
 	report := Report{
 		MACSwapNS: 26.1, Rounds: 11, Conditions: Conditions{CPU: 1, Priority: "real time"},
 		Floors: []Figure{{"mac-swap", 26.1, 1, 27}}, Cases: []Figure{{"dr-established", 64, 2.45, 66.25}},
+		Cores:  []Scaling{{"dr-new-two-cores", 100, 51.25, 1.95}},
+		Memory: []Footprint{{"memory-1m", 1000, 998, 71.7, 2100000}},
+		Tasks:  []Work{{"age", 19.5}},
 	}
 	var out bytes.Buffer
 	if err := report.Print(&out); err != nil {
@@ -149,6 +193,12 @@ func TestPrint(t *testing.T) {
         mac-swap  26.1    27.0   1.00
             case    ns  median  ratio
   dr-established  64.0    66.2   2.45
+          two CPUs  ns of one  of both  times
+  dr-new-two-cores      100.0     51.2   1.95
+     memory  connections  found room  bytes each  MB, all maps
+  memory-1m         1000         998        71.7             2
+  task       ms
+   age  19.5000
 ns a packet, 10th percentile of 11 rounds on CPU 1, priority real time; ratios are to mac-swap
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {

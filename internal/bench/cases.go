@@ -17,7 +17,7 @@ const macSwap = "mac-swap"
 // prepare makes the tables, fills them and lists what is measured.
 func (b *bench) prepare(ctx context.Context) error {
 	b.addFloors()
-	for _, s := range []service{direct, tunnel, nat} {
+	for _, s := range []service{direct, tunnel, nat, direct6, tunnel6, nat6} {
 		if err := b.addEstablished(ctx, s); err != nil {
 			return err
 		}
@@ -25,18 +25,15 @@ func (b *bench) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, s := range []service{twoArmed, direct6, tunnel6, nat6} {
-		if err := b.addHot(ctx, s); err != nil {
+	if err := b.addHot(ctx, twoArmed); err != nil {
+		return err
+	}
+	for _, add := range []func(context.Context) error{b.addNew, b.addForeign, b.addCrowd, b.addPairs, b.addTasks} {
+		if err := add(ctx); err != nil {
 			return err
 		}
 	}
-	if err := b.addNew(ctx); err != nil {
-		return err
-	}
-	if err := b.addForeign(); err != nil {
-		return err
-	}
-	return b.addTasks(ctx)
+	return nil
 }
 
 // wants tells whether one of the cases is to be measured.
@@ -83,14 +80,16 @@ func (b *bench) addFloors() {
 // size names the random flows: random-1m.
 func (b *bench) size() string { return random(b.config.Flows) }
 
-func random(flows int) string {
+func random(flows int) string { return "random-" + magnitude(flows) }
+
+func magnitude(flows int) string {
 	switch {
 	case flows >= 1<<20:
-		return fmt.Sprintf("random-%dm", flows>>20)
+		return fmt.Sprintf("%dm", flows>>20)
 	case flows >= 1<<10:
-		return fmt.Sprintf("random-%dk", flows>>10)
+		return fmt.Sprintf("%dk", flows>>10)
 	default:
-		return fmt.Sprintf("random-%d", flows)
+		return fmt.Sprint(flows)
 	}
 }
 
@@ -103,6 +102,9 @@ func (b *bench) addEstablished(ctx context.Context, s service) error {
 	p, err := b.openPlane(b.config.Flows)
 	if err != nil {
 		return err
+	}
+	if s.name == direct.name {
+		b.direct = p
 	}
 	return b.addConnections(ctx, p, s, establishedClients, b.config.Flows)
 }
@@ -187,55 +189,12 @@ func (b *bench) add(p *plane, name string, packets *stream, verdict string) *tri
 	return t
 }
 
-// fills are what a table holds when new connections come: nothing, half of what
-// it has room for, or half-open connections wherever there is room.
-var fills = []string{"", "-half-full", "-full"}
-
-// addNew adds connections that are new.
-func (b *bench) addNew(ctx context.Context) error {
-	var all []string
-	newServices := newServices
-	if b.config.Schedulers {
-		newServices = slices.Concat(newServices, scheduled)
-	}
-	for _, s := range newServices {
-		for _, fill := range fills {
-			all = append(all, s.newName()+fill)
-		}
-	}
-	if !b.wants(all...) {
-		return nil
-	}
-	p, err := b.openPlane(b.config.Flows)
-	if err != nil {
-		return err
-	}
-	if err := p.configure(scheduled); err != nil {
-		return err
-	}
-	images := map[string]image{fills[0]: p.memory.save()}
-	if err := p.establish(ctx, b.driver, direct, establishedClients, b.config.Flows/2); err != nil {
-		return err
-	}
-	images[fills[1]] = p.memory.save()
-	if err := p.flood(b.driver, direct, 3*b.config.Flows); err != nil {
-		return err
-	}
-	images[fills[2]] = p.memory.save()
-	for _, s := range newServices {
-		for _, fill := range fills {
-			t := b.add(p, s.newName()+fill, s.newFlows(newClients), s.verdict)
-			t.before = images[fill]
-			t.packets = b.config.Flows / 64 // so few that the table stays what it is called
-		}
-	}
-	return nil
-}
+// notOurs is a case, and the verdict of its packets.
+const notOurs = "not-ours"
 
 // addForeign adds packets for an address without a service.
-func (b *bench) addForeign() error {
-	const name = "not-ours"
-	if !b.wants(name) {
+func (b *bench) addForeign(context.Context) error {
+	if !b.wants(notOurs) {
 		return nil
 	}
 	if len(b.planes) == 0 {
@@ -244,6 +203,6 @@ func (b *bench) addForeign() error {
 		}
 	}
 	foreign := &stream{flags: ack, vip: address(198, 18, 0, 1), clients: establishedClients, flows: 1}
-	b.add(b.planes[0], name, foreign, name)
+	b.add(b.planes[0], notOurs, foreign, notOurs)
 	return nil
 }

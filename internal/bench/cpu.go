@@ -15,26 +15,40 @@ type Conditions struct {
 	Priority string `json:"priority"`
 }
 
-// takeCPU pins the calling thread to the last CPU that it may run on (the first
-// has the most interrupts) and gives it the highest priority that it can get.
-func takeCPU() (Conditions, error) {
-	var allowed, one unix.CPUSet
+// allowedCPUs are those that the calling thread may run on, in order.
+func allowedCPUs() (cpus []int, err error) {
+	var allowed unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
-		return Conditions{}, fmt.Errorf("read allowed CPUs: %w", err)
+		return nil, fmt.Errorf("read allowed CPUs: %w", err)
 	}
-	last := -1
-	for cpu, found := 0, 0; found < allowed.Count(); cpu++ {
+	for cpu := 0; len(cpus) < allowed.Count(); cpu++ {
 		if allowed.IsSet(cpu) {
-			last = cpu
-			found++
+			cpus = append(cpus, cpu)
 		}
 	}
-	one.Set(last)
+	return cpus, nil
+}
+
+// takeCPU pins the calling thread to a CPU and gives it the highest priority
+// that it can get.
+func takeCPU(cpu int) (Conditions, error) {
+	var one unix.CPUSet
+	one.Set(cpu)
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
-		return Conditions{}, fmt.Errorf("pin to CPU %d: %w", last, err)
+		return Conditions{}, fmt.Errorf("pin to CPU %d: %w", cpu, err)
 	}
 	priority, err := raisePriority()
-	return Conditions{CPU: last, Priority: priority}, err
+	return Conditions{CPU: cpu, Priority: priority}, err
+}
+
+// takeLastCPU takes the last CPU that the thread may run on: the first has the
+// most interrupts.
+func takeLastCPU() (Conditions, error) {
+	cpus, err := allowedCPUs()
+	if err != nil {
+		return Conditions{}, err
+	}
+	return takeCPU(cpus[len(cpus)-1])
 }
 
 // raisePriority goes without what it is not allowed: figures are ratios, and

@@ -98,31 +98,37 @@ func (d *driver) close() error {
 	return errors.Join(err, d.objects.Close())
 }
 
-// send sends warm packets unmeasured and then others, and returns how many
-// nanoseconds each of those took.
-func (d *driver) send(to *ebpf.Program, s *stream, warm, packets int) (float64, error) {
+// span is when packets were sent, by the kernel's clock in nanoseconds.
+type span struct {
+	started, stopped uint64
+}
+
+func (s span) length() float64 { return float64(s.stopped - s.started) }
+
+// send sends warm packets unmeasured and then others, and returns when it sent those.
+func (d *driver) send(to *ebpf.Program, s *stream, warm, packets int) (span, error) {
 	if err := d.objects.Target.Put(uint32(0), to); err != nil {
-		return 0, fmt.Errorf("set program: %w", err)
+		return span{}, fmt.Errorf("set program: %w", err)
 	}
 	batch := s.batch(warm, packets)
 	if err := d.objects.Batch.Set(&batch); err != nil {
-		return 0, fmt.Errorf("write batch: %w", err)
+		return span{}, fmt.Errorf("write batch: %w", err)
 	}
 	_, err := d.objects.Drive.Run(&ebpf.RunOptions{
 		Data:   make([]byte, s.frameSize()),
 		Repeat: uint32(warm + packets + 1), // once more to stop the clock
 	})
 	if err != nil {
-		return 0, fmt.Errorf("run driver: %w", err)
+		return span{}, fmt.Errorf("run driver: %w", err)
 	}
 	if err := d.objects.Batch.Get(&batch); err != nil {
-		return 0, fmt.Errorf("read batch: %w", err)
+		return span{}, fmt.Errorf("read batch: %w", err)
 	}
 	if batch.Sent != batch.Total || batch.Stopped <= batch.Started {
-		return 0, fmt.Errorf("driver sent %d packets of %d", batch.Sent, batch.Total)
+		return span{}, fmt.Errorf("driver sent %d packets of %d", batch.Sent, batch.Total)
 	}
 	s.last = batch.Flow
-	return float64(batch.Stopped-batch.Started) / float64(packets), nil
+	return span{batch.Started, batch.Stopped}, nil
 }
 
 // batch is what the driver is told. Headers are in network order.

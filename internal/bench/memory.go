@@ -14,7 +14,13 @@ import (
 
 // memory is the maps that new connections write to, so that a table can be put
 // back into the state it was in before.
-type memory [][]byte
+type memory []region
+
+// region is the values of one map.
+type region struct {
+	name  string
+	bytes []byte
+}
 
 // image is what was in a memory.
 type image [][]byte
@@ -31,12 +37,12 @@ func mapMemory(program *ebpf.Program) (memory, error) {
 	ids, _ := info.MapIDs()
 	var m memory
 	for _, id := range ids {
-		region, err := mapRegion(id)
+		r, err := mapRegion(id)
 		if err != nil {
 			return nil, errors.Join(err, m.unmap())
 		}
-		if region != nil {
-			m = append(m, region)
+		if r.bytes != nil {
+			m = append(m, r)
 		}
 	}
 	if len(m) != len(remembered) {
@@ -45,47 +51,57 @@ func mapMemory(program *ebpf.Program) (memory, error) {
 	return m, nil
 }
 
-// mapRegion maps the values of one of the remembered maps, nil for others.
-func mapRegion(id ebpf.MapID) ([]byte, error) {
+// mapRegion maps the values of one of the remembered maps, nothing for others.
+func mapRegion(id ebpf.MapID) (region, error) {
 	found, err := ebpf.NewMapFromID(id)
 	if err != nil {
-		return nil, fmt.Errorf("open map %d: %w", id, err)
+		return region{}, fmt.Errorf("open map %d: %w", id, err)
 	}
 	defer found.Close()
 	info, err := found.Info()
 	if err != nil {
-		return nil, fmt.Errorf("look at map %d: %w", id, err)
+		return region{}, fmt.Errorf("look at map %d: %w", id, err)
 	}
 	if !slices.Contains(remembered, info.Name) {
-		return nil, nil
+		return region{}, nil
 	}
 	page := os.Getpagesize()
 	size := (int(info.ValueSize)*int(info.MaxEntries) + page - 1) &^ (page - 1)
-	region, err := unix.Mmap(found.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	bytes, err := unix.Mmap(found.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("map memory of %s: %w", info.Name, err)
+		return region{}, fmt.Errorf("map memory of %s: %w", info.Name, err)
 	}
-	return region, nil
+	return region{info.Name, bytes}, nil
 }
 
 func (m memory) save() image {
 	saved := make(image, len(m))
-	for i, region := range m {
-		saved[i] = slices.Clone(region)
+	for i, r := range m {
+		saved[i] = slices.Clone(r.bytes)
 	}
 	return saved
 }
 
 func (m memory) restore(saved image) {
-	for i, region := range m {
-		copy(region, saved[i])
+	for i, r := range m {
+		copy(r.bytes, saved[i])
 	}
+}
+
+// tableSize is how many bytes the connections take, their groups included.
+func (m memory) tableSize() (size int) {
+	for _, r := range m {
+		if r.name != "dest_loads" {
+			size += len(r.bytes)
+		}
+	}
+	return size
 }
 
 func (m memory) unmap() error {
 	var errs []error
-	for _, region := range m {
-		errs = append(errs, unix.Munmap(region))
+	for _, r := range m {
+		errs = append(errs, unix.Munmap(r.bytes))
 	}
 	return errors.Join(errs...)
 }

@@ -81,10 +81,10 @@ func (p *path) run(ctx context.Context) (report PathReport, err error) {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return report, fmt.Errorf("make network namespace: %w (root is needed)", err)
 	}
-	if _, err := takeCPU(); err != nil {
+	if _, err := takeLastCPU(); err != nil {
 		return report, err
 	}
-	if p.driver, err = newDriver(servers); err != nil {
+	if p.driver, err = newDriver(usualServers); err != nil {
 		return report, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()

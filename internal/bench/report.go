@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -12,12 +13,14 @@ import (
 
 // Report is what a run has measured.
 type Report struct {
-	MACSwapNS  float64    `json:"macSwapNs"`
-	Cases      []Figure   `json:"cases"`
-	Floors     []Figure   `json:"floors"`
-	Tasks      []Work     `json:"tasks,omitempty"`
-	Rounds     int        `json:"rounds"`
-	Conditions Conditions `json:"conditions"`
+	MACSwapNS  float64     `json:"macSwapNs"`
+	Cases      []Figure    `json:"cases"`
+	Floors     []Figure    `json:"floors"`
+	Cores      []Scaling   `json:"cores,omitempty"` // none with one CPU
+	Memory     []Footprint `json:"memory,omitempty"`
+	Tasks      []Work      `json:"tasks,omitempty"`
+	Rounds     int         `json:"rounds"`
+	Conditions Conditions  `json:"conditions"`
 }
 
 // Figure is what a packet costs, the whole call counted. Of all rounds' figures
@@ -29,19 +32,27 @@ type Figure struct {
 	Median float64 `json:"medianNs"`
 }
 
-func (r *Report) fill(config Config, floors, cases []*trial) {
-	r.Rounds = config.Rounds
-	for _, t := range floors {
+func (r *Report) fill(b *bench) {
+	r.Rounds = b.config.Rounds
+	for _, t := range b.floors {
 		if t.name == macSwap {
 			r.MACSwapNS = figureOf(t, 1).NS
 		}
 	}
-	for _, t := range floors {
+	for _, t := range b.floors {
 		r.Floors = append(r.Floors, figureOf(t, r.MACSwapNS))
 	}
-	for _, t := range cases {
+	for _, t := range b.cases {
 		r.Cases = append(r.Cases, figureOf(t, r.MACSwapNS))
 	}
+	for _, p := range b.pairs {
+		r.Cores = append(r.Cores, p.scaling())
+	}
+}
+
+// isEmpty tells whether nothing but floors was measured.
+func (r *Report) isEmpty() bool {
+	return len(r.Cases)+len(r.Cores)+len(r.Memory)+len(r.Tasks) == 0
 }
 
 func figureOf(t *trial, macSwapNS float64) Figure {
@@ -80,7 +91,7 @@ func (r Report) Print(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if err := printTasks(w, r.Tasks); err != nil {
+	if err := errors.Join(printCores(w, r.Cores), printMemory(w, r.Memory), printTasks(w, r.Tasks)); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "ns a packet, 10th percentile of %d rounds on CPU %d, priority %s; ratios are to %s\n",

@@ -4,6 +4,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/lvsx/lvsx/internal/dataplane"
 	"github.com/lvsx/lvsx/internal/ipvs"
+	"github.com/lvsx/lvsx/internal/sched"
 )
 
 // Work is what the director itself does beside the packets.
@@ -40,7 +42,7 @@ func (b *bench) addTasks(ctx context.Context) error {
 		b.addTask("age", 3, func() error { return ageOnce(p) })
 		b.addTask("list", 3, func() error { return p.Conns(func(ipvs.Conn) error { return nil }) })
 	}
-	if !b.wants("edit-weight", "edit-weight-mh") {
+	if !b.wants("edit-weight", "edit-weight-mh", rings) {
 		return nil
 	}
 	p, err := b.openPlane(1)
@@ -55,7 +57,7 @@ func (b *bench) addTasks(ctx context.Context) error {
 	}
 	b.addTask("edit-weight", editTimes, p.editing(manyService(manyServices/2)))
 	b.addTask("edit-weight-mh", editTimes, p.editing(scheduled[len(scheduled)-1]))
-	return nil
+	return b.addRings(p)
 }
 
 func (b *bench) addTask(name string, times int, do func() error) {
@@ -69,6 +71,29 @@ func ageOnce(p *plane) error {
 	for range dataplane.AgePasses {
 		p.Age()
 	}
+	return nil
+}
+
+// rings are tables of mh that have as many places as Maglev's usual one, 65537, in all.
+const rings = "edit-weight-mh-65537"
+
+func (b *bench) addRings(p *plane) error {
+	var edits []func() error
+	for places := 0; places < 65537; places += sched.MaglevSize {
+		s := scheduled[len(scheduled)-1]
+		s.vip = address(192, 0, 2, byte(100+len(edits)))
+		if err := p.configure([]service{s}); err != nil {
+			return err
+		}
+		edits = append(edits, p.editing(s))
+	}
+	b.addTask(rings, editTimes, func() error {
+		var errs []error
+		for _, edit := range edits {
+			errs = append(errs, edit())
+		}
+		return errors.Join(errs...)
+	})
 	return nil
 }
 

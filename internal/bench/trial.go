@@ -23,8 +23,24 @@ type trial struct {
 
 // measure sends a round's packets, a tenth of them to warm up.
 func (t *trial) measure(d *driver) error {
+	return t.watch(func() error {
+		sent, err := t.send(d)
+		if err == nil {
+			t.times = append(t.times, sent.length()/float64(t.packets))
+		}
+		return err
+	})
+}
+
+func (t *trial) send(d *driver) (span, error) {
+	return d.send(t.program, t.stream, t.packets/10, t.packets)
+}
+
+// watch has packets sent to the plane as it is to be before, and counts where
+// they come to.
+func (t *trial) watch(send func() error) error {
 	if t.plane == nil {
-		return t.send(d)
+		return send()
 	}
 	if t.before != nil {
 		t.plane.memory.restore(t.before)
@@ -33,7 +49,7 @@ func (t *trial) measure(d *driver) error {
 	if err != nil {
 		return err
 	}
-	if err := t.send(d); err != nil {
+	if err := send(); err != nil {
 		return err
 	}
 	after, err := t.counts()
@@ -57,15 +73,6 @@ func (t *trial) check(before, after map[string]uint64) error {
 	if all < uint64(t.packets) || (all-reached)*100 > all*strays {
 		return fmt.Errorf("%d of %d packets came to verdict %s", reached, all, t.verdict)
 	}
-	return nil
-}
-
-func (t *trial) send(d *driver) error {
-	ns, err := d.send(t.program, t.stream, t.packets/10, t.packets)
-	if err != nil {
-		return err
-	}
-	t.times = append(t.times, ns)
 	return nil
 }
 
