@@ -92,10 +92,38 @@ static __always_inline int drops(void)
 static __always_inline __u64 call_of(struct xdp_md *ctx, const struct flow *flow,
 				     const struct choice *choice)
 {
-	if (flow->proto != IPPROTO_UDP)
+	if (flow->proto != IPPROTO_UDP || !choice->size)
 		return 0;
 	return read_call(ctx, choice->place + sizeof(struct udphdr),
 			 choice->size - sizeof(struct udphdr));
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow);
+} quoted_flows SEC(".maps");
+
+/*
+ * as_scheduled is the flow as schedulers see it. What an ICMP error quotes was
+ * sent to the client: that is the destination by which dh, lblc and lblcr go
+ * (ip_vs_dh.c: ip_vs_dh_schedule()), while the others mind the direction.
+ */
+static __always_inline const struct flow *as_scheduled(const struct flow *flow,
+						       const struct choice *choice)
+{
+	__u32 cpu = 0;
+	struct flow *quoted;
+
+	if (likely(choice->size))
+		return flow;
+	quoted = bpf_map_lookup_elem(&quoted_flows, &cpu);
+	if (!quoted)
+		return flow;
+	*quoted = *flow;
+	quoted->dst = flow->src;
+	return quoted;
 }
 
 /* remember_choice enters a template for a destination that was chosen now. */
@@ -138,7 +166,7 @@ static __always_inline enum verdict persist(struct xdp_md *ctx, const struct flo
 		return VERDICT_TABLE_FULL;
 	location = find_template(key, moment->now);
 	if (!location) {
-		choice->dest = schedule(number, flow, moment);
+		choice->dest = schedule(number, as_scheduled(flow, choice), moment);
 		if (choice->dest == DEST_NONE)
 			return VERDICT_NO_DESTINATION;
 		location = remember_choice(key, service, choice->dest, moment->now, call);
@@ -170,11 +198,11 @@ static __noinline int is_elsewhere(struct xdp_md *ctx, const struct flow *flow)
 	return way == BPF_FIB_LKUP_RET_SUCCESS || way == BPF_FIB_LKUP_RET_NO_NEIGH;
 }
 
-/* A mark's packets may do without a real server. */
+/* A mark's packets may do without a real server; what an ICMP error quotes is none. */
 static __always_inline int may_bypass(struct xdp_md *ctx, const struct flow *flow,
-				      const struct service *service)
+				      const struct service *service, const struct choice *choice)
 {
-	return unlikely(settings.switches.cache_bypass) && service->key.mark &&
+	return unlikely(settings.switches.cache_bypass) && service->key.mark && choice->size &&
 	       is_elsewhere(ctx, flow);
 }
 
@@ -185,7 +213,7 @@ static __always_inline int may_bypass(struct xdp_md *ctx, const struct flow *flo
 static __always_inline enum verdict leave(struct xdp_md *ctx, const struct flow *flow,
 					  const struct service *service, struct choice *choice)
 {
-	if (may_bypass(ctx, flow, service)) {
+	if (may_bypass(ctx, flow, service, choice)) {
 		choice->dest = DEST_BYPASS;
 		return VERDICT_COUNT;
 	}
@@ -208,7 +236,7 @@ __noinline int choose_server(struct xdp_md *ctx, const struct flow *flow, struct
 
 	if (!flow || !moment || !choice)
 		return VERDICT_NOT_OURS;
-	if (flow->proto == IPPROTO_TCP && settings.wildcards &&
+	if (flow->proto == IPPROTO_TCP && choice->size && settings.wildcards &&
 	    take_expected(flow, moment->now, choice))
 		return VERDICT_COUNT;
 	number = find_service(flow);
@@ -224,7 +252,7 @@ __noinline int choose_server(struct xdp_md *ctx, const struct flow *flow, struct
 	if (service->flags & SERVICE_PERSISTENT)
 		verdict = persist(ctx, flow, moment, choice, number, service);
 	else if (service->key.mark || service->key.port == flow->port.dest)
-		choice->dest = schedule(number, flow, moment);
+		choice->dest = schedule(number, as_scheduled(flow, choice), moment);
 	if (verdict == VERDICT_NO_DESTINATION ||
 	    (verdict == VERDICT_COUNT && choice->dest == DEST_NONE))
 		return leave(ctx, flow, service, choice);
@@ -260,11 +288,12 @@ static __noinline enum verdict connect(struct xdp_md *ctx, struct packet *pkt,
 
 /*
  * admit chooses a destination for a request without a connection, or for one
- * that ends the connection in found. VERDICT_COUNT: the new one is there, or
- * the packet is a connection of its own.
+ * that ends the connection in found; size is of what can be read of it from its
+ * transport header on. VERDICT_COUNT: the new one is there, or the packet is a
+ * connection of its own.
  */
 static __always_inline enum verdict admit(struct xdp_md *ctx, struct packet *pkt,
-					  struct found *found)
+					  struct found *found, __u32 size)
 {
 	enum verdict verdict = VERDICT_NO_CONNECTION;
 	struct choice *choice = find_choice();
@@ -274,7 +303,7 @@ static __always_inline enum verdict admit(struct xdp_md *ctx, struct packet *pkt
 	*choice = (struct choice){
 		.dest = DEST_NONE,
 		.place = sizeof(*pkt->eth) + header_length(pkt),
-		.size = pkt->length - header_length(pkt),
+		.size = size,
 	};
 	if (may_schedule(pkt))
 		verdict = choose_server(ctx, &pkt->flow, &pkt->moment, choice);

@@ -387,7 +387,7 @@ struct choice {
 	__u32 dest;
 	__u32 control; /* location of its template, that is held for it; 0: none */
 	__u16 place;   /* of the packet's transport header in the frame */
-	__u16 size;    /* of what is there */
+	__u16 size;    /* of what is there; 0: it is only quoted */
 	enum conn_flags flags;
 	__u8 once; /* 1: no connection is made */
 	__u16 pad;
@@ -443,9 +443,7 @@ static __always_inline int new_conn(const struct packet *pkt, const struct choic
 
 	if (!conn)
 		return 0;
-	/* kernel: ip_vs_conn_new() gives 3 s until the state machine ran */
-	fill(conn, &pkt->flow, choice->dest, choice->flags,
-	     now + settings.timeouts[0].states[STATE_SYN_RECV]);
+	fill(conn, &pkt->flow, choice->dest, choice->flags, now + settings.first_timeout);
 	conn->rest.hop = client_hop_from(pkt->eth, ifindex);
 	conn->control = choice->control;
 	conn->teller = choice->teller;

@@ -27,11 +27,6 @@
 #include "admit.h"
 #include "programs.h"
 
-static __always_inline int is_balanced(__u8 proto)
-{
-	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
-}
-
 static __always_inline struct dest *dest_of(const struct found *found)
 {
 	__u32 key = found->dest;
@@ -174,7 +169,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 		found.conn = NULL;
 	dest = known ? dest_of(&found) : NULL;
 	if (!known || ends_early(pkt, &found, dest)) {
-		verdict = admit(ctx, pkt, &found);
+		verdict = admit(ctx, pkt, &found, pkt->length - header_length(pkt));
 		if (verdict != VERDICT_COUNT)
 			return verdict;
 		if (!found.conn) /* whose NULL the verifier follows */

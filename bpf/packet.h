@@ -204,6 +204,11 @@ static __always_inline __u32 header_length(const struct packet *pkt)
 	return pkt->l4 - (void *)pkt->ip;
 }
 
+static __always_inline int is_balanced(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
+}
+
 static __always_inline int is_icmp(const struct packet *pkt)
 {
 	return pkt->flow.proto == (pkt->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);

@@ -9,6 +9,7 @@
 #ifndef LVSX_RELATED_H
 #define LVSX_RELATED_H
 
+#include "admit.h"
 #include "conn.h"
 #include "csum.h"
 #include "forward.h"
@@ -162,37 +163,38 @@ static __always_inline void count_error_out(__u32 key, __u32 bytes)
 
 /* From the client or a router on its side, about a packet from the VIP. */
 static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet *pkt,
-					      const struct found *found, const struct quote *quote)
+					      enum conn_flags flags, __u32 key,
+					      const struct quote *quote)
 {
-	struct conn *conn = found->conn;
-	__u32 key = found->dest, overhead = 0;
+	enum forwarding forwarding = flags & CONN_FORWARDING;
 	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	__u32 overhead = 0;
 
 	if (!dest || (dest->flags & DEST_LOCAL &&
-		      (forwarding_of(conn) != FORWARDING_MASQ || !settings.local_ifindex)))
+		      (forwarding != FORWARDING_MASQ || !settings.local_ifindex)))
 		return VERDICT_UNRELATED;
-	if (forwarding_of(conn) == FORWARDING_MASQ && !is_intact(ctx, pkt))
+	if (forwarding == FORWARDING_MASQ && !is_intact(ctx, pkt))
 		return VERDICT_BAD_CHECKSUM;
 	if (dest->flags & DEST_AVAILABLE)
-		count_in(found->dest, pkt->length);
+		count_in(key, pkt->length);
 	if (dest->flags & DEST_LOCAL) {
-		translate_in(pkt, quote, &dest->rip, real_port(conn->flags, dest, conn->vport));
+		translate_in(pkt, quote, &dest->rip, real_port(flags, dest, pkt->flow.port.dest));
 		return VERDICT_LOCAL;
 	}
 	if (hop_limit(pkt) <= 1)
 		return VERDICT_ERROR_EXPIRED;
 	if (dest->flags & DEST_NO_ROUTE || !dest->next.ifindex)
 		return VERDICT_NO_NEIGHBOUR;
-	if (forwarding_of(conn) == FORWARDING_TUNNEL)
+	if (forwarding == FORWARDING_TUNNEL)
 		overhead = tunnel_overhead(dest);
 	if (pkt->length + overhead > dest->mtu)
 		return VERDICT_NEEDS_FRAGMENTING;
 
-	if (forwarding_of(conn) == FORWARDING_MASQ)
-		translate_in(pkt, quote, &dest->rip, real_port(conn->flags, dest, conn->vport));
+	if (forwarding == FORWARDING_MASQ)
+		translate_in(pkt, quote, &dest->rip, real_port(flags, dest, pkt->flow.port.dest));
 	lessen_hop_limit(pkt);
 	pkt->next = dest->next;
-	if (forwarding_of(conn) == FORWARDING_TUNNEL && !encapsulate(ctx, pkt, dest, found->dest))
+	if (forwarding == FORWARDING_TUNNEL && !encapsulate(ctx, pkt, dest, key))
 		return VERDICT_NO_ROOM;
 	return VERDICT_ERROR_IN;
 }
@@ -339,25 +341,78 @@ static __always_inline int may_quote_tunnel(const struct packet *pkt, const stru
 	return !pkt->ipv6 && (void *)(quoted + 1) <= pkt->end && quoted->protocol != IPPROTO_TCP;
 }
 
-/* relate_connection follows an error about a packet that went by a connection. */
+/*
+ * may_begin tells whether an error about nothing known begins a connection, of
+ * which its quoted packet is the first, whatever it is (schedule_icmp).
+ */
+static __always_inline int may_begin(struct packet *pkt)
+{
+	if (likely(!settings.switches.schedule_icmp))
+		return 0;
+	pkt->event = pkt->flow.proto >> 7; /* SCTP_INIT or EVENT_SYN, without a branch */
+	return is_balanced(pkt->flow.proto) && may_be_vip(&pkt->flow.dst);
+}
+
+/*
+ * relate_connection follows an error about a packet that went by a connection, or
+ * that goes where once says. VERDICT_COUNT: there is none, and it may begin one.
+ */
 static __noinline enum verdict relate_connection(struct xdp_md *ctx, struct packet *pkt,
-						 void *quoted)
+						 void *quoted, const struct choice *once)
 {
 	const struct flow *flow = &pkt->flow;
 	struct found found = {};
+	enum conn_flags flags;
 	struct quote quote;
 	union addr to;
+	__u32 key;
 
 	if (!parse_quote(ctx, pkt, quoted, &quote))
 		return VERDICT_UNRELATED;
 	to = addressee(pkt);
 	if (!is_equal(&flow->dst, &to))
 		return VERDICT_UNRELATED;
-	if (may_be_vip(&flow->dst) && find_anywhere(flow, REQUEST, pkt->moment.now, &found))
-		return relate_in(ctx, pkt, &found, &quote);
-	if (may_be_rip(&flow->src) && find_anywhere(flow, REPLY, pkt->moment.now, &found))
+	if (once) {
+		flags = once->flags;
+		key = once->dest;
+	} else if (may_be_vip(&flow->dst) &&
+		   find_anywhere(flow, REQUEST, pkt->moment.now, &found)) {
+		flags = found.conn->flags;
+		key = found.dest;
+	} else if (may_be_rip(&flow->src) && find_anywhere(flow, REPLY, pkt->moment.now, &found)) {
 		return relate_out(ctx, pkt, &found, &quote);
-	return VERDICT_UNRELATED;
+	} else {
+		return may_begin(pkt) ? VERDICT_COUNT : VERDICT_UNRELATED;
+	}
+	return relate_in(ctx, pkt, flags, key, &quote);
+}
+
+/*
+ * relate_anew enters a connection for the packet that an ICMP error quotes, and
+ * sends the error on by it (ip_vs_core.c: ip_vs_in_icmp()). No error is answered
+ * by another.
+ */
+static __always_inline enum verdict relate_anew(struct xdp_md *ctx, struct packet *pkt)
+{
+	struct found found = {};
+	enum verdict verdict = admit(ctx, pkt, &found, 0);
+	const struct choice *once = found.conn ? NULL : find_choice();
+	struct icmphdr *icmp = pkt->l4;
+
+	switch (verdict) {
+	case VERDICT_COUNT:
+		break;
+	case VERDICT_NO_DESTINATION:
+		return VERDICT_UNANSWERED;
+	default:
+		return verdict < VERDICT_MASQ_IN ? VERDICT_UNRELATED : verdict;
+	}
+	if (once) {
+		account_once(once->dest);
+		count_conn(once->dest);
+	}
+	verdict = relate_connection(ctx, pkt, icmp + 1, once);
+	return verdict == VERDICT_COUNT ? VERDICT_UNRELATED : verdict;
 }
 
 /* relate decides about an ICMP packet. */
@@ -381,7 +436,8 @@ static __always_inline enum verdict relate(struct xdp_md *ctx, struct packet *pk
 	}
 	if (tells_mtu(pkt, icmp))
 		learn_path(ctx, pkt);
-	return relate_connection(ctx, pkt, icmp + 1);
+	verdict = relate_connection(ctx, pkt, icmp + 1, NULL);
+	return likely(verdict != VERDICT_COUNT) ? verdict : relate_anew(ctx, pkt);
 }
 
 #endif

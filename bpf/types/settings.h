@@ -81,6 +81,7 @@ struct director_settings {
 	__u32 lblcr_expiration;	 /* of a destination in a set, in ticks */
 	__u32 postponement;	 /* of a template's end while it controls connections, in ticks */
 	__u32 mark_rules;	 /* how many there are */
+	__u32 first_timeout;	 /* of a connection until a packet of it is seen, in ticks */
 	__u32 second;		 /* in ticks */
 	__u32 icmp_rate;	 /* ICMP errors that may be sent in a second; 0: any number */
 	__u32 icmp_burst;	 /* at once */

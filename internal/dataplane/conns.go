@@ -57,6 +57,15 @@ var stateNames = [directorStateSTATE_COUNT]string{
 	"INIT1", "INIT", "C-SENT", "C-REPLIED", "C-WAIT", "COOKIE", "C-ECHOED", "ESTABLISHED", "S-SENT", "S-RECEIVED", "S-ACK-SENT", "REJECTED", "CLOSED",
 }
 
+// stateName is what ipvsadm -Lc says of a connection. UDP has one state, also
+// before a datagram was seen.
+func stateName(c *directorConn, state directorState) string {
+	if c.Proto == uint8(ipvs.UDP) {
+		state = directorStateSTATE_UDP
+	}
+	return stateNames[min(state, directorStateSTATE_COUNT-1)]
+}
+
 // loadOf returns a destination's connections now.
 func (d *Dataplane) loadOf(index uint32) (active, total uint32) {
 	return atomic.LoadUint32(&d.loads.at[index].Active), atomic.LoadUint32(&d.loads.at[index].Total)
@@ -131,7 +140,7 @@ func (d *Dataplane) read(e entry, life, now uint32) (ipvs.Conn, bool) {
 		CIP:      fromAddrPort(c.Cip, c.Cport),
 		VIP:      fromAddrPort(c.Vip, c.Vport),
 		RIP:      d.realServer(&c),
-		State:    stateNames[min(stateOf(life), directorStateSTATE_COUNT-1)],
+		State:    stateName(&c, stateOf(life)),
 		Expires:  d.clock.duration(uint32(left)),
 		Template: isTemplate(&c),
 	}

@@ -31,6 +31,10 @@ type Config struct {
 	clockStands bool // where a test sets it
 }
 
+// firstTimeout is that of a connection of which no packet was seen, but an ICMP
+// error (ip_vs_conn_new).
+const firstTimeout = 3 * time.Second
+
 // fragmentLife is how long a first fragment is remembered, which is many times what
 // the others need on their way, and short beside what an id needs to come again.
 const fragmentLife = 5 * time.Second
@@ -154,6 +158,8 @@ func (d *Dataplane) load() error {
 	d.settings.Epoch = 1
 	d.vips.words, d.rips.words = d.settings.Vips[:], d.settings.Rips[:]
 	d.writeTimeouts()
+	d.settings.FirstTimeout = d.clock.ticks(firstTimeout)
+	d.settings.Second = d.clock.ticks(time.Second)
 	d.settings.FragmentLife = d.clock.ticks(fragmentLife)
 	if err := d.adoptSettings(); err != nil {
 		return err

@@ -158,7 +158,7 @@ func (p *pair) meddle(f *fuzzer, packet int) string {
 	case 0:
 		lines = []string{
 			"wait 1s", choose(f, "icmp-limit 0 0", "icmp-limit 0 0", "icmp-limit 0 0", "icmp-limit 50 20"),
-			choose(f, "set nat_icmp_send 0", "set nat_icmp_send 1"),
+			choose(f, "set nat_icmp_send 0", "set nat_icmp_send 1"), choose(f, "set schedule_icmp 0", "set schedule_icmp 1"),
 		}
 	case 300:
 		lines = losing

@@ -177,6 +177,7 @@ type directorDirectorSettings struct {
 	LblcrExpiration  uint32
 	Postponement     uint32
 	MarkRules        uint32
+	FirstTimeout     uint32
 	Second           uint32
 	IcmpRate         uint32
 	IcmpBurst        uint32
@@ -186,7 +187,6 @@ type directorDirectorSettings struct {
 	Epoch            uint16
 	UnprivilegedPort uint16
 	Wildcards        uint32
-	_                [4]byte
 }
 
 type directorEngine uint8
@@ -631,6 +631,7 @@ const (
 	directorMapMarkSteps       = "mark_steps"
 	directorMapPorts           = "ports"
 	directorMapPrograms        = "programs"
+	directorMapQuotedFlows     = "quoted_flows"
 	directorMapRealServers     = "real_servers"
 	directorMapScratches       = "scratches"
 	directorMapServiceCarries  = "service_carries"
@@ -736,6 +737,7 @@ type directorMapSpecs struct {
 	MarkSteps      *ebpf.MapSpec `ebpf:"mark_steps"`
 	Ports          *ebpf.MapSpec `ebpf:"ports"`
 	Programs       *ebpf.MapSpec `ebpf:"programs"`
+	QuotedFlows    *ebpf.MapSpec `ebpf:"quoted_flows"`
 	RealServers    *ebpf.MapSpec `ebpf:"real_servers"`
 	Scratches      *ebpf.MapSpec `ebpf:"scratches"`
 	ServiceCarries *ebpf.MapSpec `ebpf:"service_carries"`
@@ -805,6 +807,7 @@ type directorMaps struct {
 	MarkSteps      *ebpf.Map `ebpf:"mark_steps"`
 	Ports          *ebpf.Map `ebpf:"ports"`
 	Programs       *ebpf.Map `ebpf:"programs"`
+	QuotedFlows    *ebpf.Map `ebpf:"quoted_flows"`
 	RealServers    *ebpf.Map `ebpf:"real_servers"`
 	Scratches      *ebpf.Map `ebpf:"scratches"`
 	ServiceCarries *ebpf.Map `ebpf:"service_carries"`
@@ -842,6 +845,7 @@ func (m *directorMaps) Close() error {
 		m.MarkSteps,
 		m.Ports,
 		m.Programs,
+		m.QuotedFlows,
 		m.RealServers,
 		m.Scratches,
 		m.ServiceCarries,

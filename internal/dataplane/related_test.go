@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 // setLength says of an IP packet that it ends after so many bytes; what follows
@@ -98,5 +99,55 @@ func TestTunnelLearnsMTU(t *testing.T) {
 	b.resolve()
 	if o := b.send(clientMAC, tcp(client, vip, "A", payload...)); o.verdict != "tunnel" {
 		t.Errorf("after a new look: %s", o.verdict)
+	}
+}
+
+// With schedule_icmp an error about an unknown packet from the VIP begins a
+// connection, which lasts for three seconds if the client sends nothing.
+func TestErrorsBeginConnections(t *testing.T) {
+	for kind, test := range map[string]struct {
+		option, state string
+		quoted, next  []byte
+	}{
+		"TCP":  {"-t", "NONE", tcp(vip, client, "A"), tcp(client, vip, "A")},
+		"UDP":  {"-u", "UDP", udp(vip, client, 'x'), udp(client, vip, 'x')},
+		"SCTP": {"--sctp-service", "NONE", sctp(vip, client, chunk(chunkData, 20)), sctp(client, vip, chunk(chunkData, 20))},
+	} {
+		for _, method := range []string{"-m", "-i", "-g"} {
+			b := newBench(t, "-A "+test.option+" 10.0.0.80:80 -s rr", "-a "+test.option+" 10.0.0.80:80 -r 192.168.1.11:80 "+method,
+				"-a "+test.option+" 10.0.0.80:80 -r 192.168.1.12:80 "+method)
+			e := icmpError(client.Addr(), vip.Addr(), 3, 1, 0, test.quoted)
+			if o := b.send(clientMAC, e); o.verdict != "unrelated" || len(b.conns()) != 0 {
+				t.Errorf("%s %s, off: %s", kind, method, o.verdict)
+			}
+			b.set("schedule_icmp", "1")
+			o := b.send(clientMAC, e)
+			if conns := b.conns(); o.verdict != "error-in" || broken(o.ip) != "" || len(conns) != 1 || conns[0].State != test.state {
+				t.Fatalf("%s %s: %s %s, %v", kind, method, o.verdict, broken(o.ip), conns)
+			}
+			b.pass(2 * time.Second)
+			if next := b.send(clientMAC, test.next); next.mac.String() != o.mac.String() {
+				t.Errorf("%s %s: the error went to %s, the client's packet to %s", kind, method, o.mac, next.mac)
+			}
+			other := icmpError(clientNumber(1).Addr(), vip.Addr(), 3, 1, 0, tcp(vip, clientNumber(1), "A"))
+			b.send(clientMAC, other)
+			b.pass(3 * time.Second)
+			if conns := b.conns(); len(conns) != 1 {
+				t.Errorf("%s %s: left %v", kind, method, conns)
+			}
+			b.ageAll()
+			b.checkLoads()
+		}
+	}
+}
+
+// What an error quotes is no SIP message.
+func TestErrorsHaveNoCall(t *testing.T) {
+	b := newBench(t, "-A -u 10.0.0.80:5060 -s rr -p 60 --pe sip", "-a -u 10.0.0.80:5060 -r 192.168.1.11:5060 -m")
+	b.set("schedule_icmp", "1")
+	from := netip.AddrPortFrom(vip.Addr(), 5060)
+	e := icmpError(client.Addr(), vip.Addr(), 3, 1, 0, udp(from, client, []byte("OPTIONS sip:a SIP/2.0\r\nCall-ID: 1\r\n\r\n")...))
+	if o := b.send(clientMAC, e); o.verdict != "no-call-id" || o.action != xdpDrop {
+		t.Errorf("%s", o.verdict)
 	}
 }

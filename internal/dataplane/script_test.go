@@ -110,6 +110,8 @@ func (p *pair) set(name, value string) string {
 		settings.DropEntry = n == 3
 	case "cache_bypass":
 		settings.CacheBypass = n != 0
+	case "schedule_icmp":
+		settings.ScheduleICMP = n != 0
 	case "nat_icmp_send":
 		settings.NATICMPSend = n != 0
 	case "am_droprate":
@@ -143,7 +145,7 @@ func (p *pair) limitBoth(words []string) string {
 
 // defaultSettings are what every story begins with.
 var defaultSettings = []string{
-	"set conn_reuse_mode 1", "set sloppy_tcp 0", "set sloppy_sctp 0", "set nat_icmp_send 0", "icmp-limit 0 0",
+	"set conn_reuse_mode 1", "set sloppy_tcp 0", "set sloppy_sctp 0", "set nat_icmp_send 0", "set schedule_icmp 0", "icmp-limit 0 0",
 	"set expire_quiescent_template 0", "set expire_nodest_conn 0", "set secure_tcp 0",
 	"set am_droprate 10", "set drop_packet 0", "set drop_entry 0", "set cache_bypass 0",
 }

@@ -114,6 +114,7 @@ func (d *Dataplane) writeSwitches() {
 		"expire_nodest_conn":        &to.ExpireNodestConn,
 		"expire_quiescent_template": &to.ExpireQuiescentTemplate,
 		"pmtu_disc":                 &to.PmtuDisc,
+		"schedule_icmp":             &to.ScheduleIcmp,
 		"sloppy_sctp":               &to.SloppySctp,
 		natICMPSend:                 &to.NatIcmpSend,
 		"sloppy_tcp":                &to.SloppyTcp,

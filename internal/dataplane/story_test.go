@@ -317,6 +317,8 @@ func (s *story) rareCommand() string {
 		return fmt.Sprintf("icmp-limit %d %d", pick(s, 0, 1, 10, 100), s.IntN(8))
 	case 7:
 		return fmt.Sprintf("set sloppy_sctp %d", s.IntN(2))
+	case 10:
+		return fmt.Sprintf("set schedule_icmp %d", s.IntN(2))
 	case 5:
 		return fmt.Sprintf("set expire_quiescent_template %d", s.IntN(2))
 	case 6:

@@ -49,7 +49,7 @@ var settings = []Setting{
 	number("nat_icmp_send", 0, "a NAT real server hears that a connection is not known"),
 	number("pmtu_disc", 1, "what is too large for a tunnel and must not be fragmented is refused; 0: it is fragmented all the same"),
 	number("run_estimation", 1, "rates are estimated"),
-	fixed("schedule_icmp", "0", "ICMP errors begin connections", "not built yet"),
+	number("schedule_icmp", 0, "ICMP errors begin connections"),
 	mode("secure_tcp", "stricter TCP states against floods: 0 never, 1 and 2 while memory is low, 3 always"),
 	number("sloppy_sctp", 0, "SCTP connections begin with any packet but ABORT"),
 	number("sloppy_tcp", 0, "TCP connections begin with any packet but RST"),

@@ -19,10 +19,11 @@ func newNowhere() *dest {
 }
 
 // leave is what becomes of a packet that gets no server (ip_vs_leave). A mark's
-// packets may go on to where they were sent, if that is elsewhere.
-func (d *Director) leave(s *service, f flow) (choice, Verdict) {
+// packets may go on to where they were sent, if that is elsewhere; what an ICMP
+// error quotes is none.
+func (d *Director) leave(s *service, f flow, p *packet) (choice, Verdict) {
 	switch {
-	case d.Settings.CacheBypass && s.Mark != 0 && d.isForwarded(f):
+	case p.proto == f.proto && d.Settings.CacheBypass && s.Mark != 0 && d.isForwarded(f):
 		return choice{dest: d.nowhere, onePacket: s.isOnePacket(f)}, ""
 	case s.VIP.Port() == ftpPort && f.virtual.Port() != ftpPort:
 		return choice{}, NotOurs // no data of FTP's

@@ -93,6 +93,9 @@ type choice struct {
 	teller    *flow // of FTP's data, which is not scheduled
 }
 
+// firstTimeout is a connection's until a packet of it is seen.
+const firstTimeout = 3 * time.Second
+
 // begin makes a connection (ip_vs_conn_new).
 func (d *Director) begin(f flow, to choice, mac MAC) *conn {
 	c := &conn{flow: f, server: netip.AddrPortFrom(to.dest.RIP.Addr(), to.port), dest: to.dest, mac: mac}
@@ -104,6 +107,7 @@ func (d *Director) begin(f flow, to choice, mac MAC) *conn {
 	if to.teller != nil {
 		c.method, c.noOutput, c.state, c.teller = ipvs.Masq, false, Listen, to.teller
 	}
+	c.expires = d.now + uint64(d.Ticks(firstTimeout))
 	to.dest.bind()
 	if !c.onePacket {
 		d.conns.add(c)
@@ -224,8 +228,16 @@ func (c *conn) countOut(n int) {
 func (c *conn) list(d *Director) ipvs.Conn {
 	return ipvs.Conn{
 		Protocol: c.proto, CIP: c.client, VIP: c.virtual, RIP: c.server,
-		State: c.state.String(), Expires: d.Duration(uint32(c.expires - d.now)),
+		State: c.name(), Expires: d.Duration(uint32(c.expires - d.now)),
 	}
+}
+
+// name is the state as it is listed: UDP has one alone.
+func (c *conn) name() string {
+	if c.proto == ipvs.UDP {
+		return UDP.String()
+	}
+	return c.state.String()
 }
 
 // Conns calls yield for each connection, in no order.

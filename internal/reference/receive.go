@@ -19,7 +19,7 @@ func (d *Director) Receive(frame []byte) Outcome {
 	switch {
 	case p.proto == protoICMP && !is6(p.ip), p.proto == protoICMPv6 && is6(p.ip):
 		return d.relate(p)
-	case p.proto != ipvs.TCP && p.proto != ipvs.UDP && p.proto != ipvs.SCTP:
+	case !isBalanced(p.proto):
 		return Outcome{Verdict: OtherProtocol}
 	}
 	if !d.isVIP(p.dst.Addr().Unmap()) && !d.isRIP(p.src.Addr().Unmap()) {
@@ -111,6 +111,10 @@ func (d *Director) schedule(p *packet, over *conn) (*conn, Verdict) {
 	return d.begin(flow{p.proto, p.src, p.dst}, to, p.from()), ""
 }
 
+func isBalanced(proto ipvs.Protocol) bool {
+	return proto == ipvs.TCP || proto == ipvs.UDP || proto == ipvs.SCTP
+}
+
 func isTCP(p *packet) bool { return p.proto == ipvs.TCP }
 
 // choose finds the service and a server of it (ip_vs_schedule).
@@ -125,26 +129,41 @@ func (d *Director) choose(p *packet) (choice, Verdict) {
 	if to, ok := d.expected(f); ok {
 		return to, ""
 	}
+	return d.chooseServer(f, p)
+}
+
+// scheduled is the flow as schedulers see it: what an ICMP error quotes was sent
+// to the client, which is the destination that dh, lblc and lblcr go by
+// (ip_vs_dh_schedule: iph->daddr).
+func scheduled(f flow, p *packet) flow {
+	if p.proto != f.proto {
+		f.virtual = netip.AddrPortFrom(f.client.Addr(), f.virtual.Port())
+	}
+	return f
+}
+
+// chooseServer is for the flow of a packet, or that which an ICMP error quotes.
+func (d *Director) chooseServer(f flow, p *packet) (choice, Verdict) {
 	s := d.serves(f)
 	switch {
 	case s == nil:
 		return choice{}, NotOurs
 	case d.drops():
 		return choice{}, Defence
-	case p.src.Port() == 20: // FTP's data is never scheduled
+	case f.client.Port() == 20: // FTP's data is never scheduled
 		return choice{}, NoConnection
 	case s.Flags&ipvs.Persistent != 0:
-		return d.persist(s, p)
-	case s.Mark == 0 && p.dst.Port() != s.VIP.Port(): // all ports, but one server for each: no
-		return d.leave(s, f)
+		return d.persist(s, f, p)
+	case s.Mark == 0 && f.virtual.Port() != s.VIP.Port(): // all ports, but one server for each: no
+		return d.leave(s, f, p)
 	}
-	to := s.scheduler.choose(d, s, f)
+	to := s.scheduler.choose(d, s, scheduled(f, p))
 	if to == nil {
-		return d.leave(s, f)
+		return d.leave(s, f, p)
 	}
 	ch := choice{dest: to, port: to.RIP.Port(), onePacket: s.isOnePacket(f)}
 	if ch.port == 0 {
-		ch.port = p.dst.Port()
+		ch.port = f.virtual.Port()
 	}
 	return ch, ""
 }

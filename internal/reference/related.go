@@ -56,7 +56,33 @@ func (d *Director) relate(p *packet) Outcome {
 	if c := d.conns.in[flow{q.proto, q.dst, q.src}]; c != nil {
 		return d.errorIn(c, p, q)
 	}
-	return Outcome{Verdict: Unrelated}
+	return d.scheduleError(p, q)
+}
+
+// scheduleError lets an error about nothing known begin a connection
+// (ip_vs_try_to_schedule of ip_vs_in_icmp). No error is answered by another.
+func (d *Director) scheduleError(p *packet, q quote) Outcome {
+	f := flow{q.proto, q.dst, q.src}
+	if !d.Settings.ScheduleICMP || !isBalanced(q.proto) {
+		return Outcome{Verdict: Unrelated}
+	}
+	to, v := d.chooseServer(f, p)
+	switch {
+	case v == NoCallID, v == Defence, v == TableFull:
+		return Outcome{Verdict: v}
+	case v == NoDestination:
+		return Outcome{Verdict: Unanswered}
+	case to.dest == nil:
+		return Outcome{Verdict: Unrelated}
+	case d.isFull() && !to.onePacket:
+		return Outcome{Verdict: TableFull}
+	}
+	c := d.begin(f, to, p.from())
+	o := d.errorIn(c, p, q)
+	if c.onePacket {
+		d.end(c)
+	}
+	return o
 }
 
 // isFollowed tells whether errors of a type go on to a connection's other side.

@@ -15,6 +15,7 @@ type Settings struct {
 	DropEntry               bool // mode 3
 	DropRate                int  // am_droprate, while drop_packet is 3; else 0
 	NATICMPSend             bool
+	ScheduleICMP            bool
 	ICMPRate, ICMPBurst     uint32 // net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst; rate 0: no limit
 }
 

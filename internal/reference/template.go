@@ -35,8 +35,8 @@ const postponement = time.Minute
 
 // persist finds the server that the client has, or a new one
 // (ip_vs_sched_persist).
-func (d *Director) persist(s *service, p *packet) (choice, Verdict) {
-	f, call := flow{p.proto, p.src, p.dst}, ""
+func (d *Director) persist(s *service, f flow, p *packet) (choice, Verdict) {
+	call := ""
 	if s.Engine == ipvs.SIP {
 		if call = callID(p); call == "" {
 			return choice{}, NoCallID
@@ -44,9 +44,9 @@ func (d *Director) persist(s *service, p *packet) (choice, Verdict) {
 	}
 	t := d.findTemplate(s, f, call)
 	if t == nil {
-		to := s.scheduler.choose(d, s, f)
+		to := s.scheduler.choose(d, s, scheduled(f, p))
 		if to == nil {
-			return d.leave(s, f)
+			return d.leave(s, f, p)
 		}
 		if d.isFull() {
 			return choice{}, TableFull
