@@ -80,7 +80,9 @@ func (f *endpointFlags) add(cmd *cobra.Command) {
 }
 
 func (f *endpointFlags) filter() (filter ipvs.ConnFilter, err error) {
-	filter.State = f.state
+	if filter.State, err = ipvs.ParseState(f.state); err != nil {
+		return filter, fmt.Errorf("--state %w", err)
+	}
 	for _, flag := range []struct {
 		name, text string
 		endpoint   *ipvs.Endpoint

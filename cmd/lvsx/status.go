@@ -41,6 +41,9 @@ func newStatusCommand() *cobra.Command {
 	return cmd
 }
 
+// shownProblems leave the rest of the status on the screen.
+const shownProblems = 20
+
 // printDirectorStatus leaves out verdicts that no packet had.
 func printDirectorStatus(w io.Writer, status control.Status) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
@@ -50,8 +53,11 @@ func printDirectorStatus(w io.Writer, status control.Status) error {
 	for _, i := range status.Interfaces {
 		fmt.Fprintf(t, "interface\t%s, XDP %s\n", i.Name, i.Mode)
 	}
-	for _, p := range status.Problems {
+	for _, p := range status.Problems[:min(len(status.Problems), shownProblems)] {
 		fmt.Fprintf(t, "problem\t%s\n", p)
+	}
+	if more := len(status.Problems) - shownProblems; more > 0 {
+		fmt.Fprintf(t, "problem\tand %d more: lvsx status -o json has all\n", more)
 	}
 	for _, v := range status.Verdicts {
 		if v.Packets > 0 {

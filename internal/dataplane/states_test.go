@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
 // tcpTable is tcp_states of net/netfilter/ipvs/ip_vs_proto_tcp.c, a row for each
@@ -134,5 +136,14 @@ func TestSynRst(t *testing.T) {
 			}
 		}
 		b.checkLoads()
+	}
+}
+
+// Each state can be asked for.
+func TestStatesHaveNames(t *testing.T) {
+	for _, name := range stateNames {
+		if got, err := ipvs.ParseState(name); got != name || err != nil {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
 	}
 }
