@@ -292,7 +292,7 @@ func (d *Director) callForCrowd() {
 
 // apply makes one of so many changes.
 func (d *Director) apply(c ipvs.Change, changes int, seen neighbours) error {
-	if err := supported(c); err != nil {
+	if err := supported(c, d.exists); err != nil {
 		return err
 	}
 	if c.Op == ipvs.AddDestination {

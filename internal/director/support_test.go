@@ -24,6 +24,8 @@ func TestSupported(t *testing.T) {
 		return ipvs.Change{Op: ipvs.AddDestination, Service: ipvs.Service{Key: tcp}, Destination: d}
 	}
 	as := func(d *ipvs.Destination) {}
+	udp := ipvs.Key{Protocol: ipvs.UDP, VIP: tcp.VIP}
+	exists := func(k ipvs.Key) bool { return k == udp }
 	for name, test := range map[string]struct {
 		change ipvs.Change
 		errno  syscall.Errno
@@ -42,6 +44,9 @@ func TestSupported(t *testing.T) {
 		"IPv6":                {change: add(ipvs.Service{Key: v6, Scheduler: "rr"})},
 		"engine":              {change: add(ipvs.Service{Key: tcp, Scheduler: "rr", Engine: "sip"})},
 		"no such engine":      {add(ipvs.Service{Key: tcp, Scheduler: "rr", Engine: "sap"}), syscall.ENOENT, "add-service: no such file or directory"},
+		"add what is there":   {add(ipvs.Service{Key: udp, Scheduler: "best"}), syscall.EEXIST, "add-service: file exists"},
+		"edit what is there":  {edit(ipvs.Service{Key: udp, Scheduler: "best"}), syscall.ENOENT, "edit-service: no such file or directory"},
+		"edit what is not":    {edit(ipvs.Service{Key: tcp, Scheduler: "best"}), syscall.ESRCH, "edit-service: no such process"},
 		"one packet":          {change: edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.OnePacket})},
 		"scheduler's flags":   {change: edit(ipvs.Service{Key: tcp, Scheduler: "sh", Flags: ipvs.SchedFlag2})},
 		"flags of no meaning": {change: edit(ipvs.Service{Key: tcp, Scheduler: "rr", Flags: ipvs.SchedFlag3})},
@@ -51,7 +56,7 @@ func TestSupported(t *testing.T) {
 		"tunnel type, no use": {change: to("10.0.0.1:80", func(d *ipvs.Destination) { d.TunnelType = ipvs.GRE })},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := supported(test.change)
+			err := supported(test.change, exists)
 			if test.text == "" {
 				if err != nil {
 					t.Errorf("supported = %v", err)
@@ -70,7 +75,7 @@ func TestSupported(t *testing.T) {
 func TestSchedulersSupported(t *testing.T) {
 	key := ipvs.Key{Protocol: ipvs.TCP, VIP: netip.MustParseAddrPort("192.0.2.1:80")}
 	for _, name := range append([]string{"none"}, sched.Names...) {
-		if err := supported(ipvs.Change{Op: ipvs.AddService, Service: ipvs.Service{Key: key, Scheduler: name}}); err != nil {
+		if err := supported(ipvs.Change{Op: ipvs.AddService, Service: ipvs.Service{Key: key, Scheduler: name}}, nil); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
