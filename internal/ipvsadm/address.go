@@ -73,10 +73,9 @@ func cNumber(s string) (uint64, bool) {
 // address reads "host", "host:port" or "[IPv6]:port". An IPv6 address without
 // brackets is all address and has no port. hasPort tells whether a port was given.
 //
-// The text must have two characters at least: ipvsadm refuses "-r 1" though
-// inet_aton would take it.
+// A number alone is none: ipvsadm refuses "-r 1" though inet_aton would take it.
 func (n *names) address(s string, proto ipvs.Protocol) (addr netip.AddrPort, hasPort, ok bool) {
-	if len(s) < 2 {
+	if strings.Trim(s, "0123456789") == "" {
 		return addr, false, false
 	}
 	host, port := s, ""

@@ -73,11 +73,11 @@ func daemonError(c command, err error) error {
 	}
 	switch {
 	case c == startDaemon && errno == syscall.EEXIST:
-		return &failure{exitRefused, "Daemon has already run"}
+		return &failure{code: exitRefused, text: "Daemon has already run"}
 	case c == stopDaemon && errno == syscall.ESRCH:
-		return &failure{exitRefused, "No daemon is running"}
+		return &failure{code: exitRefused, text: "No daemon is running"}
 	}
-	return &failure{exitRefused, describeAny(errno)}
+	return &failure{code: exitRefused, text: describeAny(errno)}
 }
 
 // notBuilt refuses what the director does not have.

@@ -26,10 +26,6 @@ func (s *session) column(a netip.AddrPort, proto ipvs.Protocol, given optionSet)
 }
 
 func (s *session) list(r *request) error {
-	if r.given&(connection|timeout|daemon) != 0 && r.given&(stats|rate|thresholds) != 0 ||
-		r.given&(timeout|daemon) != 0 && r.given&persistentConn != 0 {
-		return misuse("options conflicts in the list command")
-	}
 	switch {
 	case r.given&connection != 0:
 		return s.listConns(r.given)
@@ -91,7 +87,7 @@ func (s *session) listAll(given optionSet) error {
 func (s *session) listService(r *request) error {
 	svc, err := s.director.Service(r.service.Key)
 	if errors.Is(err, syscall.ESRCH) {
-		return &failure{exitMissing, "No such service"}
+		return &failure{code: exitMissing, text: "No such service"}
 	}
 	if err != nil {
 		return err

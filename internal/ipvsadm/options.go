@@ -80,11 +80,13 @@ const (
 	version
 )
 
-// rule tells a command's name in messages and the options that it takes.
+// rule tells a command's name in messages and the options that it takes. Of
+// those in oneOf it takes one at most.
 type rule struct {
 	name    string
 	needs   optionSet
 	accepts optionSet
+	oneOf   optionSet
 }
 
 const (
@@ -96,31 +98,38 @@ const (
 )
 
 var rules = map[command]rule{
-	addService:    {"add-service", serviceAddress, serviceOptions},
-	editService:   {"edit-service", serviceAddress, serviceOptions},
-	deleteService: {"delete-service", serviceAddress, 0},
-	flush:         {"flush", 0, 0},
-	addServer:     {"add-server", serviceAddress | realServer, serverOptions},
-	editServer:    {"edit-server", serviceAddress | realServer, serverOptions},
-	deleteServer:  {"delete-server", serviceAddress | realServer, 0},
-	list:          {"list", 0, listOptions},
-	zero:          {"zero", 0, serviceAddress},
-	save:          {"save", 0, numeric},
-	restore:       {"restore", 0, 0},
-	set:           {"set", 0, 0},
-	startDaemon:   {"start-daemon", 0, daemonOptions},
-	stopDaemon:    {"stop-daemon", 0, syncID},
+	addService:    {name: "add-service", needs: serviceAddress, accepts: serviceOptions},
+	editService:   {name: "edit-service", needs: serviceAddress, accepts: serviceOptions},
+	deleteService: {name: "delete-service", needs: serviceAddress},
+	flush:         {name: "flush"},
+	addServer:     {name: "add-server", needs: serviceAddress | realServer, accepts: serverOptions},
+	editServer:    {name: "edit-server", needs: serviceAddress | realServer, accepts: serverOptions},
+	deleteServer:  {name: "delete-server", needs: serviceAddress | realServer},
+	list:          {name: "list", accepts: listOptions, oneOf: connection | serviceAddress | timeout | daemon},
+	zero:          {name: "zero", accepts: serviceAddress},
+	save:          {name: "save", accepts: numeric},
+	restore:       {name: "restore"},
+	set:           {name: "set"},
+	startDaemon:   {name: "start-daemon", accepts: daemonOptions},
+	stopDaemon:    {name: "stop-daemon", accepts: syncID},
 }
 
 // check tells the first option, in the order of the options, that the command
-// lacks or does not take.
+// lacks, does not take, or does not take beside another.
 func (r rule) check(given optionSet) error {
+	first := ""
 	for i, name := range optionNames {
 		switch o := optionSet(1) << i; {
 		case given&o == 0 && r.needs&o != 0:
 			return misuse("You need to supply the '%s' option for the '%s' command", name, r.name)
-		case given&o != 0 && (r.needs|r.accepts)&o == 0:
+		case given&o == 0:
+		case (r.needs|r.accepts)&o == 0:
 			return misuse("Illegal '%s' option with the '%s' command", name, r.name)
+		case r.oneOf&o == 0:
+		case first != "":
+			return misuse("The option '%s' conflicts with the '%s' option in the '%s' command", name, first, r.name)
+		default:
+			first = name
 		}
 	}
 	return nil
@@ -163,10 +172,12 @@ func findShort(letter byte) *option {
 	return nil
 }
 
-// failure is a command line that cannot be understood.
+// failure is a command line that cannot be understood. It ends a restore, unless
+// it is only the line that popt could not read.
 type failure struct {
-	code int
-	text string
+	code     int
+	text     string
+	lineOnly bool
 }
 
 // The exit codes besides success.
@@ -181,10 +192,10 @@ func (f *failure) Error() string {
 }
 
 func misuse(format string, args ...any) error {
-	return &failure{exitMisuse, fmt.Sprintf(format, args...)}
+	return &failure{code: exitMisuse, text: fmt.Sprintf(format, args...)}
 }
 
 // askForHelp is the failure of a command line without a command.
 func askForHelp() error {
-	return &failure{exitRefused, "Try `ipvsadm -h' or 'ipvsadm --help' for more information."}
+	return &failure{code: exitRefused, text: "Try `ipvsadm -h' or 'ipvsadm --help' for more information."}
 }

@@ -169,6 +169,10 @@ func (p *parser) finish() error {
 		if err := p.finishServer(); err != nil {
 			return err
 		}
+	case list:
+		if err := p.checkList(); err != nil {
+			return err
+		}
 	case startDaemon:
 		if p.daemon.Interface == "" {
 			p.daemon.Interface = defaultInterface
@@ -176,6 +180,15 @@ func (p *parser) finish() error {
 	}
 	if p.service.Mark != 0 {
 		p.service.Key = ipvs.MarkKey(p.service.Mark, p.service.IPv6())
+	}
+	return nil
+}
+
+// checkList refuses columns for what has none.
+func (p *parser) checkList() error {
+	if p.given&(connection|timeout|daemon) != 0 && p.given&(stats|rate|thresholds) != 0 ||
+		p.given&(timeout|daemon) != 0 && p.given&persistentConn != 0 {
+		return misuse("options conflicts in the list command")
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ package ipvsadm
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,9 +18,9 @@ import (
 // largestBatch is how many changes go to the director in one call at most.
 const largestBatch = 1000
 
-// restore runs command lines. As in ipvsadm a line that is
-// refused does not stop the others, a line that is not understood does, and the
-// exit status is that of the last line.
+// restore runs command lines. As in ipvsadm a line that is refused does not stop
+// the others, nor does one with an option that is not there or lacks its value; any
+// other that is not understood does. The exit status is that of the last line.
 func (s *session) restore(lines io.Reader) int {
 	if s.restoring { // "-R" among the lines would read on for ever
 		return s.report(askForHelp())
@@ -81,10 +82,11 @@ func (s *session) restoreLine(line string, b *batch) (more bool) {
 	}
 	if err != nil {
 		b.code = s.report(err)
-		return false
+		f, ok := errors.AsType[*failure](err)
+		return ok && f.lineOnly
 	}
 	b.code = s.execute(r)
-	return r.command != help && r.command != version && r.command != restore
+	return b.code != exitMissing && r.command != help && r.command != version && r.command != restore
 }
 
 // batch collects changes for the director, which makes them while more lines are

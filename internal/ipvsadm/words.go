@@ -109,5 +109,5 @@ func (w *words) argument() (string, bool) {
 }
 
 func (w *words) bad(problem string) error {
-	return &failure{exitRefused, fmt.Sprintf("%s: %s", w.word, problem)}
+	return &failure{code: exitRefused, text: fmt.Sprintf("%s: %s", w.word, problem), lineOnly: true}
 }
