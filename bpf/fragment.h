@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Fragments. Only the first has ports: it is balanced like a whole packet and
- * remembered for a while, and those that come after it follow it. One that comes
- * before its first is left to the kernel, since nobody knows whose it is.
+ * remembered for a while, and those that come after it follow it. For one that
+ * comes before its first: early.h.
  */
 #ifndef LVSX_FRAGMENT_H
 #define LVSX_FRAGMENT_H
 
 #include "conn.h"
+#include "early.h"
 #include "extension.h"
 #include "forward.h"
 #include "maps.h"
@@ -153,7 +154,7 @@ static __noinline enum verdict later(struct xdp_md *ctx, struct packet *pkt,
 	__u32 once;
 
 	if (!first || (__s32)(first->expires - pkt->moment.now) <= 0)
-		return VERDICT_FRAGMENT;
+		return keep(ctx, pkt, &key);
 	if (pkt->fragment_offset <
 	    first->end) { /* over the first: none of the others may be right */
 		bpf_map_delete_elem(&fragments, &key);

@@ -3,6 +3,7 @@
 #ifndef LVSX_ICMP_H
 #define LVSX_ICMP_H
 
+#include "credit.h"
 #include "csum.h"
 #include "maps.h"
 #include "packet.h"
@@ -30,35 +31,14 @@ static __always_inline int is_answered(enum verdict verdict)
 	return verdict >= VERDICT_NO_DESTINATION && verdict <= VERDICT_RESET;
 }
 
-/* What may be sent in the time that passed, as far as a burst goes (icmp_global_allow()). */
-static __always_inline void refill(struct icmp_credit *credit, __u32 now)
-{
-	__u32 filled = READ_ONCE(credit->filled), ticks = now - filled, second = settings.second;
-	__s64 left = READ_ONCE(credit->left), burst = settings.icmp_burst;
-	__u64 more;
-
-	if (ticks > second)
-		ticks = second;
-	more = second ? (__u64)ticks * settings.icmp_rate / second : 0;
-	if (!more || __sync_val_compare_and_swap(&credit->filled, filled, now) != filled)
-		return;
-	left += more;
-	credit->left = left < burst ? left : burst;
-}
-
 /*
  * may_complain takes one ICMP error from what the machine sends in a time. Path
  * MTU discovery is not limited (net/ipv4/icmp.c: icmpv4_global_allow()).
  */
-__noinline int may_complain(__u32 now)
+static __always_inline int may_complain(__u32 now)
 {
-	__u32 key = 0;
-	struct icmp_credit *credit = bpf_map_lookup_elem(&icmp_credits, &key);
-
-	if (!settings.icmp_rate || !credit)
-		return 1;
-	refill(credit, now);
-	return READ_ONCE(credit->left) > 0 && __sync_fetch_and_add(&credit->left, -1) > 0;
+	return !settings.icmp_rate ||
+	       take_credit(CREDIT_ICMP, settings.icmp_rate, settings.icmp_burst, now);
 }
 
 /* What stands before the quoted packet. */

@@ -202,10 +202,10 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct icmp_credit);
-} icmp_credits SEC(".maps");
+	__uint(max_entries, CREDIT_COUNT);
+	__type(key, __u32); /* enum credit_use */
+	__type(value, struct credit);
+} credits SEC(".maps");
 
 /* How the packet under way was cut: too much for the stack. */
 struct {

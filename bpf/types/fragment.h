@@ -27,4 +27,12 @@ struct fragment {
 };
 _Static_assert(sizeof(struct fragment) == 16, "fragment has holes");
 
+/* One that came before its first, in front of its frame. */
+struct early_fragment {
+	struct fragment_key key;
+	__u32 ifindex; /* by which it came */
+	__u32 size;    /* of the frame, in bytes */
+};
+_Static_assert(sizeof(struct early_fragment) == 48, "early_fragment has holes");
+
 #endif

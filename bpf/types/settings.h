@@ -60,8 +60,14 @@ enum wildcards {
 	WILDCARD_PORT_ZERO = 2, /* of all ports that have none */
 };
 
-/* How many ICMP errors may be sent now. */
-struct icmp_credit {
+enum credit_use {
+	CREDIT_ICMP,  /* errors sent */
+	CREDIT_EARLY, /* fragments kept */
+	CREDIT_COUNT,
+};
+
+/* How often something may be done now. */
+struct credit {
 	__u32 filled; /* at which tick */
 	__s32 left;   /* CPUs that ask at once may push it below 0 */
 };

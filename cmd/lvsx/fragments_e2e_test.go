@@ -4,10 +4,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lvsx/lvsx/internal/lab"
 	"github.com/lvsx/lvsx/internal/testenv"
@@ -36,6 +40,69 @@ func TestFragmentedDatagrams(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A datagram whose second fragment comes first arrives, too.
+func TestFragmentOvertakes(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
+	c := newCluster(t, lab.NAT, lab.Options{XDP: "auto"})
+	service := netip.AddrPortFrom(c.Service.Addr(), 5000)
+	configure(t, c, "-A", "-u", service.String(), "-s", "rr")
+	for _, s := range c.Servers {
+		address := fmt.Sprint(s.RIP, ":5000")
+		configure(t, c, "-a", "-u", service.String(), "-r", address, "-m")
+		echo(t, c, s.Name, address)
+	}
+	datagram := bytes.Repeat([]byte("overtaken "), 100)
+	var socket *net.UDPConn
+	err := c.Node("client").Do(func() (err error) {
+		if socket, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(service)); err != nil {
+			return err
+		}
+		return sendReversed(socket.LocalAddr().(*net.UDPAddr).AddrPort(), service, datagram)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	if err := socket.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 1<<16)
+	n, err := socket.Read(answer)
+	if err != nil || !bytes.Equal(answer[:n], datagram) {
+		t.Errorf("%d bytes of %d came back, %v", n, len(datagram), err)
+	}
+}
+
+// sendReversed sends a datagram in two fragments, the second one first. The
+// kernel fills in what is left out of the headers (raw(7)).
+func sendReversed(from, to netip.AddrPort, payload []byte) error {
+	const protocol, header, cut, id = 17, 20, 504, 4711
+	segment := binary.BigEndian.AppendUint16(nil, from.Port())
+	segment = binary.BigEndian.AppendUint16(segment, to.Port())
+	segment = binary.BigEndian.AppendUint16(segment, uint16(8+len(payload)))
+	segment = append(append(segment, 0, 0), payload...) // no checksum
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(socket)
+	for _, part := range []struct {
+		field   uint16
+		payload []byte
+	}{{cut / 8, segment[cut:]}, {1 << 13, segment[:cut]}} {
+		ip := make([]byte, header, header+len(part.payload))
+		ip[0], ip[8], ip[9] = 0x45, 64, protocol
+		binary.BigEndian.PutUint16(ip[4:], id)
+		binary.BigEndian.PutUint16(ip[6:], part.field)
+		copy(ip[12:], from.Addr().AsSlice())
+		copy(ip[16:], to.Addr().AsSlice())
+		if err := unix.Sendto(socket, append(ip, part.payload...), 0, &unix.SockaddrInet4{Addr: to.Addr().As4()}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // echo sends back what comes to an address of a node.

@@ -98,6 +98,12 @@ const (
 	directorConnFlagsCONN_PACKETS     directorConnFlags = 224
 )
 
+type directorCredit struct {
+	_      structs.HostLayout
+	Filled uint32
+	Left   int32
+}
+
 type directorCut struct {
 	_      structs.HostLayout
 	Before uint16
@@ -187,6 +193,13 @@ type directorDirectorSettings struct {
 	Epoch            uint16
 	UnprivilegedPort uint16
 	Wildcards        uint32
+}
+
+type directorEarlyFragment struct {
+	_       structs.HostLayout
+	Key     directorFragmentKey
+	Ifindex uint32
+	Size    uint32
 }
 
 type directorEngine uint8
@@ -285,12 +298,6 @@ type directorHop struct {
 	Dmac    [6]uint8
 	Smac    [6]uint8
 	Ifindex uint32
-}
-
-type directorIcmpCredit struct {
-	_      structs.HostLayout
-	Filled uint32
-	Left   int32
 }
 
 type directorInterface struct {
@@ -596,8 +603,9 @@ const (
 	directorVerdictVERDICT_BAD_FRAGMENT      directorVerdict = 34
 	directorVerdictVERDICT_UNANSWERED        directorVerdict = 35
 	directorVerdictVERDICT_LOOPBACK          directorVerdict = 36
-	directorVerdictVERDICT_NO_PROGRAM        directorVerdict = 37
-	directorVerdictVERDICT_COUNT             directorVerdict = 38
+	directorVerdictVERDICT_EARLY             directorVerdict = 37
+	directorVerdictVERDICT_NO_PROGRAM        directorVerdict = 38
+	directorVerdictVERDICT_COUNT             directorVerdict = 39
 )
 
 type directorWildcards uint32
@@ -616,15 +624,16 @@ const (
 	directorMapCalls           = "calls"
 	directorMapChoices         = "choices"
 	directorMapConns           = "conns"
+	directorMapCredits         = "credits"
 	directorMapCuts            = "cuts"
 	directorMapDestBases       = "dest_bases"
 	directorMapDestLoads       = "dest_loads"
 	directorMapDestStats       = "dest_stats"
 	directorMapDests           = "dests"
+	directorMapEarlyFragments  = "early_fragments"
 	directorMapFragments       = "fragments"
 	directorMapFtpScratches    = "ftp_scratches"
 	directorMapGroups          = "groups"
-	directorMapIcmpCredits     = "icmp_credits"
 	directorMapLists           = "lists"
 	directorMapMarkLists       = "mark_lists"
 	directorMapMarkRules       = "mark_rules"
@@ -722,15 +731,16 @@ type directorMapSpecs struct {
 	Calls          *ebpf.MapSpec `ebpf:"calls"`
 	Choices        *ebpf.MapSpec `ebpf:"choices"`
 	Conns          *ebpf.MapSpec `ebpf:"conns"`
+	Credits        *ebpf.MapSpec `ebpf:"credits"`
 	Cuts           *ebpf.MapSpec `ebpf:"cuts"`
 	DestBases      *ebpf.MapSpec `ebpf:"dest_bases"`
 	DestLoads      *ebpf.MapSpec `ebpf:"dest_loads"`
 	DestStats      *ebpf.MapSpec `ebpf:"dest_stats"`
 	Dests          *ebpf.MapSpec `ebpf:"dests"`
+	EarlyFragments *ebpf.MapSpec `ebpf:"early_fragments"`
 	Fragments      *ebpf.MapSpec `ebpf:"fragments"`
 	FtpScratches   *ebpf.MapSpec `ebpf:"ftp_scratches"`
 	Groups         *ebpf.MapSpec `ebpf:"groups"`
-	IcmpCredits    *ebpf.MapSpec `ebpf:"icmp_credits"`
 	Lists          *ebpf.MapSpec `ebpf:"lists"`
 	MarkLists      *ebpf.MapSpec `ebpf:"mark_lists"`
 	MarkRules      *ebpf.MapSpec `ebpf:"mark_rules"`
@@ -792,15 +802,16 @@ type directorMaps struct {
 	Calls          *ebpf.Map `ebpf:"calls"`
 	Choices        *ebpf.Map `ebpf:"choices"`
 	Conns          *ebpf.Map `ebpf:"conns"`
+	Credits        *ebpf.Map `ebpf:"credits"`
 	Cuts           *ebpf.Map `ebpf:"cuts"`
 	DestBases      *ebpf.Map `ebpf:"dest_bases"`
 	DestLoads      *ebpf.Map `ebpf:"dest_loads"`
 	DestStats      *ebpf.Map `ebpf:"dest_stats"`
 	Dests          *ebpf.Map `ebpf:"dests"`
+	EarlyFragments *ebpf.Map `ebpf:"early_fragments"`
 	Fragments      *ebpf.Map `ebpf:"fragments"`
 	FtpScratches   *ebpf.Map `ebpf:"ftp_scratches"`
 	Groups         *ebpf.Map `ebpf:"groups"`
-	IcmpCredits    *ebpf.Map `ebpf:"icmp_credits"`
 	Lists          *ebpf.Map `ebpf:"lists"`
 	MarkLists      *ebpf.Map `ebpf:"mark_lists"`
 	MarkRules      *ebpf.Map `ebpf:"mark_rules"`
@@ -830,15 +841,16 @@ func (m *directorMaps) Close() error {
 		m.Calls,
 		m.Choices,
 		m.Conns,
+		m.Credits,
 		m.Cuts,
 		m.DestBases,
 		m.DestLoads,
 		m.DestStats,
 		m.Dests,
+		m.EarlyFragments,
 		m.Fragments,
 		m.FtpScratches,
 		m.Groups,
-		m.IcmpCredits,
 		m.Lists,
 		m.MarkLists,
 		m.MarkRules,

@@ -38,10 +38,13 @@ func established6(t *testing.T, method string) *bench {
 // unpacked is what a packet carries when it has arrived: of a tunnel the inner
 // one.
 func unpacked(method string, ip []byte) []byte {
-	if method == "-i" {
-		return ip[40:]
+	switch {
+	case method != "-i":
+		return ip
+	case ip[0]>>4 == 4:
+		return ip[20:]
 	}
-	return ip
+	return ip[40:]
 }
 
 // Whatever stands before the transport header stays there, and is looked behind.

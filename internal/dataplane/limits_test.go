@@ -123,12 +123,6 @@ func TestMerged(t *testing.T) {
 	}
 }
 
-// context is struct xdp_md of include/uapi/linux/bpf.h.
-type context struct {
-	Data, DataEnd, DataMeta                uint32
-	IngressIfindex, RxQueue, EgressIfindex uint32
-}
-
 // sendTight runs the program on a frame that has hardly any room in front of
 // it, as some drivers leave.
 func (b *bench) sendTight(ip []byte) outcome {
@@ -137,7 +131,7 @@ func (b *bench) sendTight(ip []byte) outcome {
 	data := append(make([]byte, metadata), frame(clientMAC, ip)...)
 	action, err := b.program.Run(&ebpf.RunOptions{
 		Data: data, DataOut: make([]byte, len(data)+256),
-		Context: context{Data: metadata, DataEnd: uint32(len(data))},
+		Context: frameContext{Data: metadata, DataEnd: uint32(len(data))},
 	})
 	testenv.Need(b.t, func() error {
 		if errors.Is(err, unix.EINVAL) {

@@ -92,11 +92,11 @@ func (d *Dataplane) readPins(spec *ebpf.CollectionSpec, want identity) (pins, er
 }
 
 // pinnedMaps are all that the next process goes on with: not the programs' own
-// variables, and not what holds the programs.
+// variables, and not what leads to programs or to this process.
 func pinnedMaps(spec *ebpf.CollectionSpec) []string {
 	var names []string
 	for name := range spec.Maps {
-		if name[0] != '.' && name != directorMapPrograms {
+		if name[0] != '.' && name != directorMapPrograms && name != directorMapEarlyFragments {
 			names = append(names, name)
 		}
 	}

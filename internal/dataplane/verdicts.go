@@ -44,6 +44,7 @@ var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_UNANSWERED:        "unanswered",
 	directorVerdictVERDICT_BAD_FRAGMENT:      "bad-fragment",
 	directorVerdictVERDICT_LOOPBACK:          "loopback",
+	directorVerdictVERDICT_EARLY:             "early",
 	directorVerdictVERDICT_NO_PROGRAM:        "no-program",
 }
 

@@ -89,8 +89,8 @@ func newWired(t *testing.T, mode Mode, mtu int) *wired {
 	return w
 }
 
-// replay plays a recording with an empty table.
-func (w *wired) replay(t *testing.T, mode Mode, mtu int, r recording) {
+// begin empties the table, and lets the links send.
+func (w *wired) begin(t *testing.T, mode Mode, mtu int) {
 	t.Helper()
 	w.reset(t)
 	var links []Interface
@@ -104,6 +104,12 @@ func (w *wired) replay(t *testing.T, mode Mode, mtu int, r recording) {
 	if err := w.SetInterfaces(links); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// replay plays a recording with an empty table.
+func (w *wired) replay(t *testing.T, mode Mode, mtu int, r recording) {
+	t.Helper()
+	w.begin(t, mode, mtu)
 	w.apply(r.Setup...)
 	w.wire()
 	for _, s := range w.sides {

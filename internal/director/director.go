@@ -137,6 +137,7 @@ func (d *Director) serve(ctx context.Context, server *control.Server) error {
 	tasks.Go(func() error { return server.Run(ctx) })
 	tasks.Go(func() error { return host.Watch(ctx, func() { d.keepUp(ctx) }) })
 	tasks.Go(func() error { return d.findCrowds(ctx) })
+	tasks.Go(func() error { d.keepFragments(ctx); return nil })
 	tasks.Go(func() error { return every(ctx, dataplane.AgeInterval, d.plane.Age) })
 	tasks.Go(func() error { return every(ctx, dataplane.EstimateInterval, d.plane.Estimate) })
 	tasks.Go(func() error { return every(ctx, dataplane.ProbeInterval, d.probe) })
@@ -144,6 +145,14 @@ func (d *Director) serve(ctx context.Context, server *control.Server) error {
 	tasks.Go(func() error { return every(ctx, time.Second, d.housekeep) })
 	tasks.Go(func() error { return every(ctx, dataplane.CacheInterval, d.sweep) })
 	return tasks.Wait()
+}
+
+// keepFragments keeps those that came before their first. A container may not be
+// let do it, and can do without.
+func (d *Director) keepFragments(ctx context.Context) {
+	if err := d.plane.KeepEarlyFragments(ctx); err != nil {
+		d.options.Log.Warn("fragments that come before their first are lost", "error", err)
+	}
 }
 
 func every(ctx context.Context, interval time.Duration, do func()) error {
