@@ -417,6 +417,9 @@ func (d *Director) Status() (control.Status, error) {
 	defer d.mu.Unlock()
 	status.Interfaces = d.ports.list()
 	status.Problems = slices.Concat(d.ports.problems(), d.ways.problems(table), unmarked(table, d.plane.MarkRules()), lost(verdicts))
+	if !d.plane.BalancesLocal() {
+		status.Problems = append(status.Problems, unreached(table, d.ways.isLocal)...)
+	}
 	return status, nil
 }
 

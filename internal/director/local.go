@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 
 	"github.com/lvsx/lvsx/internal/host"
+	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
 // ownInterface is the director's own, by which packets of processes on the
@@ -33,6 +35,20 @@ const loopbackFile = "loopback.json"
 var loopbackSettings = []host.Sysctl{
 	host.InterfaceSysctl("lo", "accept_local"),
 	host.InterfaceSysctl("lo", "route_localnet"),
+}
+
+// unreached names real servers that are the director itself and that NAT cannot
+// reach where the kernel has no tcx.
+func unreached(table ipvs.Table, isLocal func(netip.Addr) bool) []string {
+	var problems []string
+	for _, s := range table.Services {
+		for _, dest := range s.Destinations {
+			if dest.Forwarding == ipvs.Masq && isLocal(dest.RIP.Addr()) {
+				problems = append(problems, fmt.Sprintf("real server %s is this host, which NAT reaches from Linux 6.6 on: until then let it listen on the VIP and its port, with -g", dest.RIP))
+			}
+		}
+	}
+	return problems
 }
 
 // updateLocal has the machine's own packets seen, those to itself by lo and the

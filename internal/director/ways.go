@@ -197,6 +197,12 @@ func discovery(a netip.Addr) string {
 	return "ARP"
 }
 
+// isLocal tells whether a real server is the director itself.
+func (w *ways) isLocal(rip netip.Addr) bool {
+	found, ok := w.known[rip]
+	return ok && found.hop.Local
+}
+
 // problems says what keeps services from being reached and what to do.
 func (w *ways) problems(table ipvs.Table) []string {
 	var problems []string
