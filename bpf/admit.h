@@ -36,8 +36,8 @@ static __always_inline int is_reuse(const struct packet *pkt, const struct found
 		return 1;
 	if (!mode || found->conn->control || found->conn->teller)
 		return 0;
-	return closed >> state & 1 || (mode & 2 && state == STATE_FIN_WAIT &&
-				       forwarding_of(found->conn) != FORWARDING_MASQ);
+	return closed >> state & 1 || (mode & 2 && state == STATE_FIN_WAIT && dest &&
+				       half_of(found->conn, dest) == HALF_INPUT_ONLY);
 }
 
 /* ends_early tells whether a packet of a known connection is handled as if there were none. */

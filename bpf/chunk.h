@@ -50,16 +50,27 @@ static __always_inline enum sctp_event event_of(const struct sctp_chunk *chunk)
 	return chunk->type < sizeof(sctp_events) ? sctp_events[chunk->type] : SCTP_DATA;
 }
 
-static __always_inline int is_abort_behind(struct xdp_md *ctx, const struct sctp_chunk *chunk,
-					   __u32 offset, __u32 room)
+/* padded_length is where the next chunk is in the room that begins with one; 0: there is none. */
+static __always_inline __u32 padded_length(const struct sctp_chunk *chunk, __u32 room)
 {
 	__u32 length = bpf_ntohs(chunk->length);
 	__u32 padded = (length + 3) & ~3u; /* to whole words */
+
+	return length < sizeof(*chunk) || padded + sizeof(*chunk) > room ? 0 : padded;
+}
+
+static __always_inline int is_cookie(enum sctp_event event)
+{
+	return event == SCTP_COOKIE_ECHO || event == SCTP_COOKIE_ACK;
+}
+
+static __always_inline int is_abort_behind(struct xdp_md *ctx, const struct sctp_chunk *chunk,
+					   __u32 offset, __u32 room)
+{
+	__u32 padded = padded_length(chunk, room);
 	struct sctp_chunk next;
 
-	if (length < sizeof(next) || padded + sizeof(next) > room)
-		return 0;
-	return !bpf_xdp_load_bytes(ctx, offset + padded, &next, sizeof(next)) &&
+	return padded && !bpf_xdp_load_bytes(ctx, offset + padded, &next, sizeof(next)) &&
 	       event_of(&next) == SCTP_ABORT;
 }
 
@@ -84,8 +95,7 @@ __noinline __u32 sctp_event(struct xdp_md *ctx, __u32 offset, __u32 size)
 	event = event_of(&chunk);
 	if (event == SCTP_INIT)
 		return SCTP_INIT | 1 << SCTP_BEGINS_SHIFT;
-	if ((event == SCTP_COOKIE_ECHO || event == SCTP_COOKIE_ACK) &&
-	    is_abort_behind(ctx, &chunk, offset + header, size - header))
+	if (is_cookie(event) && is_abort_behind(ctx, &chunk, offset + header, size - header))
 		return SCTP_COOKIE_AND_ABORT;
 	return event;
 }

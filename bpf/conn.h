@@ -297,6 +297,18 @@ static __always_inline void count_request(struct conn *conn)
 		conn->flags += 1 << CONN_PACKETS_SHIFT;
 }
 
+/*
+ * DR and TUN: the director does not see what the real server says, unless that is
+ * the director itself.
+ */
+static __always_inline enum half half_of(const struct conn *conn, const struct dest *dest)
+{
+	if (!(conn->flags & FORWARDING_ONE_SIDED) ||
+	    (unlikely(dest->flags & DEST_LOCAL) && settings.local_ifindex))
+		return HALF_INPUT;
+	return HALF_INPUT_ONLY;
+}
+
 /* exchange gives the connection another life, if it still has the one that was found. */
 static __always_inline int exchange(const struct found *found, __u32 life)
 {

@@ -34,18 +34,6 @@ static __always_inline struct dest *dest_of(const struct found *found)
 	return bpf_map_lookup_elem(&dests, &key);
 }
 
-/*
- * DR and TUN: the director does not see what the real server says, unless that is
- * the director itself.
- */
-static __always_inline enum half half_of(const struct conn *conn, const struct dest *dest)
-{
-	if (!(conn->flags & FORWARDING_ONE_SIDED) ||
-	    (unlikely(dest->flags & DEST_LOCAL) && settings.local_ifindex))
-		return HALF_INPUT;
-	return HALF_INPUT_ONLY;
-}
-
 /* request handles a packet of a known connection from its client. */
 static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *pkt,
 					    struct found *found, const struct dest *dest,

@@ -35,7 +35,7 @@
 struct outgoing {
 	struct flow flow;
 	__u32 place; /* of the transport header in the frame */
-	__u8 event;  /* as in struct packet; of SCTP nobody reads it here */
+	__u8 event;  /* as in struct packet */
 	__u8 fragmented;
 };
 
@@ -64,6 +64,26 @@ static __always_inline int read_headers(const struct __sk_buff *skb, struct outg
 	return 0;
 }
 
+/* read_sctp_event is chunk.h: sctp_event(). */
+static __always_inline enum sctp_event read_sctp_event(struct __sk_buff *skb, __u32 place)
+{
+	struct sctp_chunk chunk, next;
+	enum sctp_event event;
+	__u32 padded;
+
+	place += sizeof(struct sctp_header);
+	if (bpf_skb_load_bytes(skb, place, &chunk, sizeof(chunk)))
+		return SCTP_UNREADABLE;
+	event = event_of(&chunk);
+	if (!is_cookie(event))
+		return event;
+	padded = padded_length(&chunk, skb->len - place);
+	return padded && !bpf_skb_load_bytes(skb, place + padded, &next, sizeof(next)) &&
+			       event_of(&next) == SCTP_ABORT
+		       ? SCTP_COOKIE_AND_ABORT
+		       : event;
+}
+
 /* read_transport reads what a whole packet of a protocol that is balanced has behind its IP header.
  */
 static __always_inline int read_transport(struct __sk_buff *skb, struct outgoing *out)
@@ -72,7 +92,8 @@ static __always_inline int read_transport(struct __sk_buff *skb, struct outgoing
 
 	if (out->fragmented)
 		return 0;
-	out->event = SCTP_UNREADABLE;
+	if (out->flow.proto == IPPROTO_SCTP)
+		out->event = read_sctp_event(skb, out->place);
 	if (out->flow.proto == IPPROTO_UDP || out->flow.proto == IPPROTO_SCTP)
 		return !bpf_skb_load_bytes(skb, out->place, &out->flow.port,
 					   sizeof(out->flow.port));
@@ -181,6 +202,19 @@ static __always_inline void turn_flow(struct flow *to, const struct flow *flow)
 }
 
 /*
+ * is_served_here tells whether a connection without NAT is served by the director.
+ * An earlier one of the same client's port may have been, and its real server go on
+ * about it.
+ */
+static __always_inline int is_served_here(const struct found *found)
+{
+	__u32 key = found->dest;
+	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+
+	return found->conn->flags & FORWARDING_ONE_SIDED && dest && dest->flags & DEST_LOCAL;
+}
+
+/*
  * reply_of_local handles what may be a reply of a real server on the director.
  * VERDICT_COUNT: it is none.
  */
@@ -196,7 +230,7 @@ static __noinline enum verdict reply_of_local(struct __sk_buff *skb, struct outg
 	}
 	turn_flow(&request, &out->flow);
 	if (may_be_vip(&out->flow.src) && find_anywhere(&request, REQUEST, now, &found) &&
-	    forwarding_of(found.conn) != FORWARDING_MASQ) {
+	    is_served_here(&found)) {
 		hear(skb, out, &found, now);
 		return VERDICT_LOCAL;
 	}

@@ -375,12 +375,13 @@ static __noinline enum verdict relate_connection(struct xdp_md *ctx, struct pack
 	if (once) {
 		flags = once->flags;
 		key = once->dest;
+	} else if (may_be_rip(&flow->src) && find_anywhere(flow, REPLY, pkt->moment.now, &found)) {
+		/* the kernel's order where the VIP is local (ip_vs_ops4) */
+		return relate_out(ctx, pkt, &found, &quote);
 	} else if (may_be_vip(&flow->dst) &&
 		   find_anywhere(flow, REQUEST, pkt->moment.now, &found)) {
 		flags = found.conn->flags;
 		key = found.dest;
-	} else if (may_be_rip(&flow->src) && find_anywhere(flow, REPLY, pkt->moment.now, &found)) {
-		return relate_out(ctx, pkt, &found, &quote);
 	} else {
 		return may_begin(pkt) ? VERDICT_COUNT : VERDICT_UNRELATED;
 	}

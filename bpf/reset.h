@@ -239,7 +239,7 @@ static __noinline enum verdict part(struct xdp_md *ctx, struct packet *pkt, stru
 	}
 	if (pkt->event == EVENT_RST)
 		return dest ? VERDICT_COUNT : VERDICT_DESTINATION_GONE;
-	if (dest && dest->next.ifindex && !(conn->flags & CONN_SERVER_TOLD)) {
+	if (dest && dest->next.ifindex && hop_limit(pkt) > 1 && !(conn->flags & CONN_SERVER_TOLD)) {
 		conn->flags |= CONN_SERVER_TOLD;
 		return become_reset(ctx, pkt, 0) ? VERDICT_COUNT : VERDICT_NO_ROOM;
 	}

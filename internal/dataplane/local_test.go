@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -159,6 +160,62 @@ func TestLocalServer(t *testing.T) {
 				t.Errorf("counted %+v, want 1 connection, 3 packets in and 3 out", status)
 			}
 		})
+	}
+}
+
+// SCTP's states follow what a real server on the director says.
+func TestLocalSCTPServer(t *testing.T) {
+	for _, method := range []string{"-m", "-g"} {
+		listens := map[string]netip.AddrPort{"-m": netip.AddrPortFrom(directorAddress, 80), "-g": vip}[method]
+		b := newBench(t, "-A --sctp-service 10.0.0.80:80 -s rr", fmt.Sprintf("-a --sctp-service 10.0.0.80:80 -r %s:80 %s", directorAddress, method))
+		b.seeOwn()
+		b.resolve()
+		for i, step := range []struct {
+			reply  bool
+			chunks []byte
+			state  string
+		}{
+			{false, []byte{chunkInit}, "INIT1"}, {true, []byte{chunkInitAck}, "C-SENT"},
+			{false, []byte{chunkCookieEcho}, "C-REPLIED"}, {true, []byte{chunkCookieAck}, "ESTABLISHED"},
+			{true, []byte{chunkCookieAck, chunkAbort}, "CLOSED"},
+		} {
+			var chunks [][]byte
+			for _, kind := range step.chunks {
+				chunks = append(chunks, chunk(kind, 8))
+			}
+			if step.reply {
+				b.sendOut(sctp(listens, client, chunks...))
+			} else {
+				b.send(clientMAC, sctp(client, vip, chunks...))
+			}
+			if got := connStates(t, b); !slices.Equal(got, []string{step.state}) {
+				t.Errorf("%s, step %d: state %v, want %s", method, i, got, step.state)
+			}
+		}
+	}
+}
+
+// What a real server on the director still says of an earlier connection is not
+// about one that goes elsewhere.
+func TestLateReplyOfLocal(t *testing.T) {
+	b := newBench(t, "-A -t 10.0.0.80:80 -s fo", fmt.Sprintf("-a -t 10.0.0.80:80 -r %s:80 -g -w 1", directorAddress))
+	b.seeOwn()
+	b.resolve()
+	b.send(clientMAC, tcp(client, vip, "S"))
+	b.send(clientMAC, tcp(client, vip, "R"))
+	b.pass(time.Minute)
+	b.apply("-a -t 10.0.0.80:80 -r 192.168.1.11:80 -g -w 9")
+	b.send(clientMAC, tcp(client, vip, "S"))
+	if o := b.send(clientMAC, tcp(client, vip, "A")); o.verdict != "route" || o.state != "ESTABLISHED" {
+		t.Fatalf("the second connection: %s, %s", o.verdict, o.state)
+	}
+	before := b.Dataplane.Services()[0].Stats
+	late := tcp(vip, client, "RA")
+	if action, sent := b.sendOut(late); action != tcNext || !bytes.Equal(sent, late) {
+		t.Errorf("action %d, %x", action, sent)
+	}
+	if got := connStates(t, b); !slices.Equal(got, []string{"ESTABLISHED"}) || b.Dataplane.Services()[0].Stats != before {
+		t.Errorf("state %v, counted %+v, want %+v", got, b.Dataplane.Services()[0].Stats, before)
 	}
 }
 

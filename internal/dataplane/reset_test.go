@@ -84,6 +84,7 @@ func TestKilled(t *testing.T) {
 				}{
 					{"data", request("PA", 'l', 'o', 's', 't'), onward + " RA seq 5000 ack 7000, 0 bytes"},
 					{"data again", request("PA", 'l', 'o', 's', 't'), back},
+					{"at its last hop", with(request("A"), func(ip []byte) { ip[8] = 1 }), back},
 					{"an ACK", request("A"), onward + " RA seq 5000 ack 7000, 0 bytes"},
 					{"a FIN", request("FA"), back},
 					{"neither ACK nor RST", request("F", 'x'), onward + " R seq 5000 ack 7000, 0 bytes"},

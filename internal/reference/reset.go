@@ -109,7 +109,7 @@ func (d *Director) part(c *conn, p *packet) Outcome {
 	if p.flags()&flagRST != 0 {
 		return d.forward(c, p)
 	}
-	if !c.serverTold && d.isReachable(c.server.Addr()) {
+	if !c.serverTold && ttl(p.ip) > 1 && d.isReachable(c.server.Addr()) {
 		c.serverTold = true
 		if !p.becomeReset(onward) {
 			return Outcome{Verdict: NoRoom}
