@@ -7,16 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"runtime"
-	"slices"
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/lvsx/lvsx/internal/host"
 	"github.com/lvsx/lvsx/internal/ipvs"
 	"github.com/lvsx/lvsx/internal/reference"
 )
@@ -25,10 +19,13 @@ import (
 type pair struct {
 	*bench
 	model *reference.Director
-	run   runner
-	wall  time.Time // what Reap is told
-	dice  uint32
-	wrong string // what they did differently
+	run   runner // of what comes in
+	left  []byte // of the last packet that came in
+
+	leaving runner    // of what goes out
+	wall    time.Time // what Reap is told
+	dice    uint32
+	wrong   string // what they did differently
 
 	sum tally
 
@@ -49,76 +46,27 @@ func newPair(t *testing.T, connections int) *pair {
 		t.Fatal(err)
 	}
 	p.model = reference.New(reference.MAC(directorMAC), reference.Clock{Ticks: b.clock.ticks, Duration: b.clock.duration})
-	b.seeOwn()
-	p.model.SeesOwn = true
 	p.model.MTU = pairMTU
 	p.model.TakenForVIP, p.model.TakenForRIP = p.vips.has, p.rips.has
 	p.model.Forwards = b.makeElsewhere()
 	p.run.fd = uint32(b.program.FD())
+	p.attachOwn()
 	return p
-}
-
-// makeElsewhere gives the namespace ways on to two VIPs, and tells which they are.
-func (b *bench) makeElsewhere() (isElsewhere func(netip.Addr) bool) {
-	b.t.Helper()
-	vips := []netip.Addr{tunnelVIP.Addr(), inIPv6(tunnelVIP).Addr()}
-	steps := []func() error{
-		func() error { return host.AddVeth(host.VethEnd{Name: "elsewhere"}, host.VethEnd{Name: "there"}) },
-		func() error { return host.SetUp("elsewhere") },
-		func() error { return host.SetUp("there") },
-		func() error { return host.InterfaceSysctl("lo", "forwarding").Write(1) },
-		func() error { return host.Sysctl("net/ipv6/conf/lo/forwarding").Write(1) },
-	}
-	for _, vip := range vips {
-		steps = append(steps, func() error {
-			return host.AddRoute(netip.PrefixFrom(vip, vip.BitLen()), netip.Addr{}, "elsewhere")
-		})
-	}
-	for _, do := range steps {
-		if err := do(); err != nil {
-			b.t.Fatal(err)
-		}
-	}
-	return func(a netip.Addr) bool { return slices.Contains(vips, a) }
-}
-
-// runner calls BPF_PROG_TEST_RUN without garbage.
-type runner struct {
-	fd  uint32
-	out [4096]byte
-}
-
-// runAttr is union bpf_attr as BPF_PROG_TEST_RUN has it.
-type runAttr struct {
-	fd, retval, sizeIn, sizeOut uint32
-	in, out                     uint64
-	repeat, duration            uint32
-	contextIn, contextOut       uint32
-	contexts                    [2]uint64
-	flags, cpu, batch, pad      uint32
-}
-
-// packet runs a frame and returns what the program answered and left of it.
-func (r *runner) packet(frame []byte) (action uint32, left []byte, err error) {
-	const testRun = 10
-	attr := runAttr{fd: r.fd, sizeIn: uint32(len(frame)), sizeOut: uint32(len(r.out)), repeat: 1}
-	attr.in, attr.out = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(frame)))), uint64(uintptr(unsafe.Pointer(&r.out)))
-	_, _, errno := unix.Syscall(unix.SYS_BPF, testRun, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
-	runtime.KeepAlive(frame)
-	if errno != 0 {
-		return 0, nil, errno
-	}
-	return attr.retval, r.out[:attr.sizeOut], nil
 }
 
 // both sends a frame through both and says what they did differently.
 func (p *pair) both(frame []byte) (verdict reference.Verdict, wrong string) {
 	p.model.Dice = p.dice
-	want := p.model.Receive(frame)
+	return p.decide(frame, p.model.Receive(frame), 0)
+}
+
+// decide has the datapath decide of a frame that comes in by an interface, 0: by
+// lo, as the model has.
+func (p *pair) decide(frame []byte, want reference.Outcome, ingress uint32) (verdict reference.Verdict, wrong string) {
 	if want.Verdict == "" { // could be about either of two connections
 		return "", ""
 	}
-	action, left, err := p.run.packet(frame)
+	action, left, err := p.run.packet(frame, ingress)
 	if err != nil {
 		return want.Verdict, err.Error()
 	}
@@ -126,6 +74,16 @@ func (p *pair) both(frame []byte) (verdict reference.Verdict, wrong string) {
 	if err := p.test.Get(&told); err != nil {
 		return want.Verdict, err.Error()
 	}
+	if isHandedOver(directorVerdict(told.Verdict), action, len(left)-len(frame)) {
+		left = p.sendOn(left)[0]
+		if told.Verdict != uint32(directorVerdictVERDICT_LOCAL) {
+			action = xdpRedirect
+		}
+	} else if ingress != 0 && action == xdpPass { // bpf/local.h: return_to_stack()
+		clear(frame[:12])
+		clear(left[:12])
+	}
+	p.left = left
 	p.sum.note(directorVerdict(told.Verdict), action)
 	if got := verdictNames[told.Verdict]; got != string(want.Verdict) {
 		return want.Verdict, fmt.Sprintf("%s, want %s", got, want.Verdict)
@@ -202,6 +160,9 @@ func (p *pair) reapBoth() {
 	p.reap(p.wall)
 }
 
+// noInterface is one that the datapath does not know.
+const noInterface = 41
+
 // wayTo is hopTo with every kind of way, by the address's last byte.
 func wayTo(rip netip.Addr) NextHop {
 	hop := hopTo(rip)
@@ -215,7 +176,7 @@ func wayTo(rip netip.Addr) NextHop {
 	case 24:
 		hop.MTU = 1280
 	case 25: // by an interface that does not send
-		hop.Interface = loopback + 2
+		hop.Interface = noInterface
 	}
 	return hop
 }
@@ -225,7 +186,7 @@ func (p *pair) resolveBoth() {
 	for _, rip := range p.RealServers() {
 		hop := wayTo(rip)
 		p.SetNextHop(rip, hop)
-		way := reference.Way{MTU: hop.MTU, Source: hop.Address, Local: hop.Local, NoRoute: hop.NoRoute, NoPort: hop.Interface > loopback}
+		way := reference.Way{MTU: hop.MTU, Source: hop.Address, Local: hop.Local, NoRoute: hop.NoRoute, NoPort: hop.Interface == noInterface}
 		copy(way.Neighbour[:], hop.Neighbour)
 		p.model.SetWay(rip, way)
 	}

@@ -15,11 +15,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/lvsx/lvsx/internal/ipvsadm"
+	"github.com/lvsx/lvsx/internal/reference"
 )
 
 // A script is a story for a pair, one step a line:
 //
 //	ipvsadm -A -t 10.0.0.80:80 -s rr        a command
+//	out tcp 10.0.0.1:40000 10.0.0.80:80 S   a packet that the director itself sends
 //	lvsx connections kill --client 172.16.0.5  one of our own
 //	tcp 172.16.0.5:40000 10.0.0.80:80 S     a segment, with its flags
 //	udp 172.16.0.5:40000 10.0.0.80:53       a datagram
@@ -67,12 +69,29 @@ func (p *pair) play(line string) string {
 	case "compare":
 		return p.compare()
 	}
-	frame, err := parsePacket(words)
-	if err != nil {
-		return err.Error()
-	}
-	_, wrong := p.both(frame)
+	_, wrong := p.send(words)
 	return wrong
+}
+
+// send sends the packet that a line describes through both.
+func (p *pair) send(words []string) (verdict reference.Verdict, wrong string) {
+	words, out := cutOut(words)
+	frame, err := parsePacket(words)
+	switch {
+	case err != nil:
+		return "", err.Error()
+	case out:
+		return p.bothOut(frame)
+	}
+	return p.both(frame)
+}
+
+// cutOut tells whether the director itself sends a packet.
+func cutOut(words []string) (rest []string, out bool) {
+	if words[0] == "out" {
+		return words[1:], true
+	}
+	return words, false
 }
 
 func errorText(err error) string {

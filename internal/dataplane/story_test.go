@@ -22,6 +22,7 @@ type story struct {
 	servers  []string        // with their services, the same
 	flows    []toldFlow      // of NAT
 	known    []toldFlow      // the latest that were sent to a server
+	served   []toldFlow      // of servers on the director
 	tellers  map[string]bool // clients that were told of data connections, or told of some
 	maker    maker           // knows the family
 }
@@ -30,6 +31,15 @@ type story struct {
 type toldFlow struct {
 	proto               string
 	client, vip, server netip.AddrPort
+	own                 bool // the client is on the director
+}
+
+// from puts in front of a packet that its sender is on the director.
+func (f toldFlow) from(own bool, packet string) string {
+	if own {
+		return "out " + packet
+	}
+	return packet
 }
 
 // protocols are those of services, as scripts call them.
@@ -78,7 +88,7 @@ func (s *story) tell() string {
 // connections: whether the new one counts as their teller depends on its place in
 // the table, which the model has none of.
 func (s *story) sparingTellers(line string) string {
-	words := strings.Fields(line)
+	words, out := cutOut(strings.Fields(line))
 	if words[0] != "tcp" {
 		return line
 	}
@@ -91,32 +101,33 @@ func (s *story) sparingTellers(line string) string {
 	} else if s.tellers[words[1]] && strings.Contains(words[3], "S") {
 		words[3] = "A"
 	}
-	return strings.Join(words, " ")
+	return toldFlow{}.from(out, strings.Join(words, " "))
 }
 
 // play notes where packets went, to have servers answer them.
 func (s *story) play(line string) string {
-	words := strings.Fields(line)
+	words, own := cutOut(strings.Fields(line))
 	if !slices.Contains(protocols, words[0]) {
 		return s.p.play(line)
 	}
-	f, err := parsePacket(words)
-	if err != nil {
-		return err.Error()
-	}
-	verdict, wrong := s.p.both(f)
+	verdict, wrong := s.p.send(strings.Fields(line))
 	if wrong != "" {
 		return wrong
 	}
-	client, vip := endpoints(f[14:])
-	switch verdict {
-	case reference.MasqIn:
-		_, server := endpoints(s.p.run.out[14:])
-		s.flows = append(s.flows, toldFlow{words[0], client, vip, server})
-		fallthrough
-	case reference.Tunnel, reference.Route:
-		s.known = append(s.known[max(0, len(s.known)-7):], toldFlow{proto: words[0], client: client, vip: vip})
+	f := toldFlow{proto: words[0], client: netip.MustParseAddrPort(words[1]), vip: netip.MustParseAddrPort(words[2]), own: own}
+	switch {
+	case s.p.left == nil: // a reply
+		return ""
+	case verdict == reference.MasqIn:
+		_, f.server = endpoints(s.p.left[14:])
+		s.flows = append(s.flows, f)
+	case verdict == reference.Local:
+		_, f.server = endpoints(s.p.left[14:])
+		s.served = append(s.served[max(0, len(s.served)-7):], f)
+	case verdict != reference.Tunnel && verdict != reference.Route:
+		return ""
 	}
+	s.known = append(s.known[max(0, len(s.known)-7):], f)
 	return ""
 }
 
@@ -170,6 +181,8 @@ func (s *story) step() string {
 		if line := s.talkFTP(); line != "" {
 			return line
 		}
+	case n < 64 && s.p.BalancesLocal():
+		return "out " + s.ownPacket()
 	}
 	return s.request()
 }
@@ -211,7 +224,15 @@ func (s *story) client() netip.AddrPort {
 
 // server is one of few; wayTo says what is the matter with some.
 func (s *story) server() netip.AddrPort {
-	return s.maker.of(addrPort(192, 168, 1, pick[byte](s, 11, 11, 11, 12, 12, 12, 13, 13, 14, 15, 16, 21, 22, 23, 24, 25), pick[uint16](s, 80, 80, 80, 8080, 0)))
+	return s.maker.of(addrPort(192, 168, 1, pick[byte](s, 11, 11, 11, 12, 12, 12, 13, 13, 14, 15, 16, 21, 22, 22, 23, 24, 25), pick[uint16](s, 80, 80, 80, 8080, 0)))
+}
+
+// loopbackServer serves the director's own clients alone.
+func (s *story) loopbackServer() netip.AddrPort {
+	if s.maker.ipv6 {
+		return netip.AddrPortFrom(netip.IPv6Loopback(), 80)
+	}
+	return addrPort(127, 0, 0, 1, 80)
 }
 
 func (s *story) addService() string {
@@ -270,6 +291,8 @@ func (s *story) addDestination() string {
 	server, method := s.server(), s.method()
 	if s.IntN(12) == 0 { // of the other family, perhaps
 		server, method = maker{s.Rand, s.IntN(2) == 0}.of(addrPort(192, 168, 1, 17, 80)), "-i"
+	} else if s.IntN(20) == 0 {
+		server, method = s.loopbackServer(), "-m"
 	}
 	destination := fmt.Sprintf("%s -r %s", s.service(), server)
 	s.servers = append(s.servers, destination)
@@ -389,10 +412,26 @@ func (s *story) filter() string {
 func (s *story) request() string {
 	if len(s.known) > 0 && s.IntN(3) > 0 { // of a connection, if it was not the last packet's end
 		f := pick(s, s.known...)
-		return s.packet(f.proto, f.client, f.vip)
+		return f.from(f.own, s.packet(f.proto, f.client, f.vip))
 	}
 	proto, vip := s.target()
 	return s.packet(proto, s.client(), vip)
+}
+
+// ownPacket is one that the director itself sends: a real server's there, or a
+// client's.
+func (s *story) ownPacket() string {
+	if len(s.served) > 0 && s.IntN(2) == 0 {
+		f := pick(s, s.served...)
+		return s.packet(f.proto, f.server, f.client)
+	}
+	proto, vip := s.target()
+	return s.packet(proto, s.ownClient(), vip)
+}
+
+// ownClient has an address of the director's, which may be the VIP.
+func (s *story) ownClient() netip.AddrPort {
+	return s.maker.of(addrPort(10, 0, 0, pick[byte](s, 1, 1, 2, 80, 81), pick[uint16](s, 41000, 41001, 41002, 41003)))
 }
 
 // packet is one with any flags and extras.
@@ -423,7 +462,7 @@ func (s *story) flow() toldFlow {
 	if len(s.flows) > 0 && s.IntN(8) > 0 {
 		return s.flows[len(s.flows)-1-s.IntN(min(len(s.flows), 12))]
 	}
-	return toldFlow{pick(s, protocols...), s.client(), s.vip(), s.server()}
+	return toldFlow{proto: pick(s, protocols...), client: s.client(), vip: s.vip(), server: s.server()}
 }
 
 // answer is a real server's packet.
@@ -443,7 +482,7 @@ func (s *story) error() string {
 	head := fmt.Sprintf("icmp %d %d %d", kind, s.IntN(6), pick(s, 0, 68, 600, 1400, 1500))
 	switch s.IntN(3) {
 	case 0:
-		return fmt.Sprintf("%s %s %s %s", head, f.client.Addr(), f.vip.Addr(), s.packet(f.proto, f.vip, f.client))
+		return f.from(f.own, fmt.Sprintf("%s %s %s %s", head, f.client.Addr(), f.vip.Addr(), s.packet(f.proto, f.vip, f.client)))
 	case 1:
 		return fmt.Sprintf("%s %s %s %s", head, f.server.Addr(), f.client.Addr(), s.packet(f.proto, f.client, f.server))
 	}

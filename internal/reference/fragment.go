@@ -160,7 +160,7 @@ func (d *Director) forwardLater(p *packet, to *dest, method ipvs.Forwarding, ser
 	for _, s := range []*ipvs.Stats{&to.stats, &to.service.stats} {
 		s.InBytes += uint64(len(p.payload()))
 	}
-	way, mtu := d.ways[server], d.wayMTU(to)
+	way, mtu := d.wayOf(p, server), d.wayMTU(to)
 	if method == ipvs.Tunnel {
 		mtu -= outerSize(server)
 	}

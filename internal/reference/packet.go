@@ -32,14 +32,22 @@ type packet struct {
 	piece    piece
 	proto    ipvs.Protocol
 	src, dst netip.AddrPort
+	own      bool   // the director sent it itself
 	noted    bool   // as a first fragment
 	instead  *first // of this one
 }
 
-// to and from are the frame's ends.
+// to is the frame's receiver.
 func (p *packet) to() MAC         { return MAC(p.frame[:6]) }
-func (p *packet) from() MAC       { return MAC(p.frame[6:12]) }
 func (p *packet) payload() []byte { return p.ip[p.header:] }
+
+// from is who sent it: lo has no address.
+func (p *packet) from() MAC {
+	if p.own {
+		return MAC{}
+	}
+	return MAC(p.frame[6:12])
+}
 
 // flags are a TCP segment's.
 func (p *packet) flags() byte { return p.payload()[13] }
@@ -170,8 +178,11 @@ func addressAt(b []byte) netip.Addr {
 
 // isMartian tells whether no host can send such a packet (RFC 1812, section
 // 5.3.7; RFC 4291, section 2). IPv6 addresses with IPv4 ones in them do not
-// belong on the wire.
+// belong on the wire. A client on the director may have the VIP's own address.
 func (p *packet) isMartian() bool {
+	if p.own {
+		return false
+	}
 	src, dst := p.src.Addr(), p.dst.Addr()
 	if src.Is4() {
 		first := src.As4()[0]

@@ -12,10 +12,16 @@ import (
 // Receive does with one Ethernet frame what a director does. The outcome is empty
 // and nothing is done if a packet could be about either of two connections.
 func (d *Director) Receive(frame []byte) Outcome {
+	return d.receive(frame, false)
+}
+
+// receive does it with one that came in, or with the director's own.
+func (d *Director) receive(frame []byte, own bool) Outcome {
 	p := &d.packet
 	if v := p.parse(frame); v != "" {
 		return Outcome{Verdict: v}
 	}
+	p.own = own
 	switch {
 	case p.proto == protoICMP && !is6(p.ip), p.proto == protoICMPv6 && is6(p.ip):
 		return d.relate(p)
@@ -26,7 +32,7 @@ func (d *Director) Receive(frame []byte) Outcome {
 		return Outcome{Verdict: NotOurs}
 	}
 	switch {
-	case p.to() != d.MAC:
+	case !d.isFor(p):
 		return Outcome{Verdict: OtherHost}
 	case p.isMartian():
 		return Outcome{Verdict: Martian}
@@ -52,6 +58,9 @@ func (d *Director) Receive(frame []byte) Outcome {
 	}
 	return d.request(p)
 }
+
+// isFor tells whether the director is the frame's receiver.
+func (d *Director) isFor(p *packet) bool { return p.own || p.to() == d.MAC }
 
 // isVIP tells whether an address has a service or may have a mark, or did and is
 // remembered.
@@ -183,7 +192,7 @@ func (d *Director) refuse(p *packet, v Verdict) Outcome {
 // forward sends a client's packet to its server (ip_vs_xmit.c). What is in the
 // way is looked for in the kernel's order.
 func (d *Director) forward(c *conn, p *packet) Outcome {
-	way := d.ways[c.server.Addr()]
+	way := d.wayOf(p, c.server.Addr())
 	switch {
 	case c.method == bypass:
 		return Outcome{Verdict: Bypass}
@@ -213,13 +222,21 @@ func (d *Director) forward(c *conn, p *packet) Outcome {
 	return d.send(c, p, way).by(way)
 }
 
+// wayOf is how a packet of a connection reaches its server. The director's own are
+// sent by the stack, which can send by any interface.
+func (d *Director) wayOf(p *packet, server netip.Addr) Way {
+	way := d.ways[server]
+	way.NoPort = way.NoPort && !p.own
+	return way
+}
+
 // isSendable tells whether the stack takes a merged packet apart again where it
 // goes (docs/verdicts.md).
 func isSendable(p *packet, way Way) bool { return !way.NoPort && p.proto != ipvs.SCTP }
 
 // isMerged tells whether the packet was not one on the wire.
 func (d *Director) isMerged(p *packet) bool {
-	return d.MTU != 0 && len(p.ip) > d.MTU
+	return d.MTU != 0 && len(p.ip) > d.MTU && !p.own
 }
 
 // deliver gives a packet to the director itself, which is the server. NAT to
@@ -228,7 +245,7 @@ func (d *Director) deliver(method ipvs.Forwarding, server netip.Addr, p *packet,
 	if method != ipvs.Masq || !d.SeesOwn {
 		return Outcome{Verdict: Local}
 	}
-	if server.IsLoopback() {
+	if server.IsLoopback() && !p.own {
 		return Outcome{Verdict: Loopback}
 	}
 	translate(d.copyUp(p))

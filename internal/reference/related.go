@@ -31,7 +31,7 @@ func (d *Director) relate(p *packet) Outcome {
 		return Outcome{Verdict: Unrelated}
 	}
 	switch {
-	case p.to() != d.MAC:
+	case !d.isFor(p):
 		return Outcome{Verdict: OtherHost}
 	case p.isMartian():
 		return Outcome{Verdict: Martian}

@@ -20,15 +20,23 @@ func (d *Director) copyOf(p *packet, to MAC) []byte {
 
 // copyUp makes the frame that the director's own stack gets of the one that came.
 func (d *Director) copyUp(p *packet) []byte {
+	if p.own {
+		return d.copyOf(p, p.from())
+	}
 	ip, from := d.copyOf(p, d.MAC), p.from()
 	copy(d.out[6:], from[:])
 	return ip
 }
 
 // startFrame writes the Ethernet header of a frame for a packet of ip's family.
+// Neither end of lo has an address.
 func (d *Director) startFrame(to MAC, ip []byte) {
+	from := d.MAC
+	if to == (MAC{}) {
+		from = to
+	}
 	d.out = append(d.out[:0], to[:]...)
-	d.out = append(d.out, d.MAC[:]...)
+	d.out = append(d.out, from[:]...)
 	d.out = binary.BigEndian.AppendUint16(d.out, typeOf(is6(ip)))
 }
 
