@@ -12,35 +12,20 @@
  * address filters, so all that is not exactly what a director makes is
  * dropped, each reason counted under its own name.
  *
- * A packet's way: outer.h -> unpack.h -> inner.h -> finish.h -> unwrap().
+ * A packet's way: outer.h -> unpack.h -> inner.h -> finish.h -> unpack.h: unwrap();
+ * trust.h says whose.
  */
 #include "decap.h"
 #include "outer.h"
 #include "unpack.h"
 #include "inner.h"
+#include "trust.h"
 #include "finish.h"
 #include "clamp.h"
 
-/* Moves the Ethernet header up to the inner packet and cuts off what lies before. */
-static __always_inline enum verdict unwrap(struct xdp_md *ctx, const struct tunnel *t)
-{
-	__u32 overhead = t->inner - sizeof(struct ethhdr);
-	struct ethhdr *from = at(ctx, 0, sizeof(*from)), *to = at(ctx, overhead, sizeof(*to)),
-		      header;
-
-	if (!from || !to)
-		return VERDICT_MALFORMED;
-	header = *from;
-	header.h_proto = bpf_htons(t->ipv6 ? ETH_P_IPV6 : ETH_P_IP);
-	*to = header;
-	if (bpf_xdp_adjust_head(ctx, (int)overhead))
-		return VERDICT_NO_ROOM;
-	return VERDICT_UNWRAPPED;
-}
-
 static __always_inline enum verdict decapsulate(struct xdp_md *ctx)
 {
-	struct tunnel t = {};
+	struct wrapped t = {};
 	enum verdict verdict;
 
 	if (likely(!read_outer(ctx, &t)))

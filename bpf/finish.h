@@ -4,7 +4,7 @@
 #define LVSX_FINISH_H
 
 #include "csum.h"
-#include "decap.h"
+#include "wrapped.h"
 #include "extension.h"
 
 static __always_inline __u64 sum_addr(const union addr *addr)
@@ -22,7 +22,7 @@ static __always_inline __u16 pseudo_sum(const union addr *from, const union addr
 }
 
 /* place_of_check returns where the inner TCP or UDP checksum stands, 0: there is none. */
-static __always_inline __u32 place_of_check(const struct tunnel *t)
+static __always_inline __u32 place_of_check(const struct wrapped *t)
 {
 	if (t->l4 && t->l4_protocol == IPPROTO_TCP)
 		return t->l4 + offsetof(struct tcphdr, check);
@@ -33,7 +33,7 @@ static __always_inline __u32 place_of_check(const struct tunnel *t)
 
 /* No frame on the wire is above its interface's MTU: the kernel merged this one, having summed it.
  */
-static __always_inline bool is_merged(struct xdp_md *ctx, const struct tunnel *t)
+static __always_inline bool was_merged(struct xdp_md *ctx, const struct wrapped *t)
 {
 	__u32 length = t->end - sizeof(struct ethhdr);
 
@@ -44,7 +44,7 @@ static __always_inline bool is_merged(struct xdp_md *ctx, const struct tunnel *t
  * A sender on the other end of a veth leaves checksums to hardware that is not
  * there: the field holds the pseudo header's sum alone.
  */
-static __always_inline bool is_unfinished(struct xdp_md *ctx, const struct tunnel *t)
+static __always_inline bool is_sum_unfinished(struct xdp_md *ctx, const struct wrapped *t)
 {
 	struct udphdr *udp = at(ctx, t->payload, sizeof(*udp));
 	__u32 place = place_of_check(t);
@@ -57,7 +57,7 @@ static __always_inline bool is_unfinished(struct xdp_md *ctx, const struct tunne
 	       *check == pseudo_sum(&t->source, &t->dest, t->l4_protocol, t->inner_end - t->l4);
 }
 
-static __always_inline enum verdict check_sum(struct xdp_md *ctx, const struct tunnel *t)
+static __always_inline enum verdict check_sum(struct xdp_md *ctx, const struct wrapped *t)
 {
 	__u32 length = t->end - t->payload;
 	__u64 sum = 0;
@@ -66,12 +66,12 @@ static __always_inline enum verdict check_sum(struct xdp_md *ctx, const struct t
 		sum = pseudo_sum(&t->from, &t->to, IPPROTO_UDP, length);
 	if (csum_fold(csum_bytes(ctx, t->payload, length, sum)) == 0xffff)
 		return VERDICT_UNWRAPPED;
-	return is_merged(ctx, t) || is_unfinished(ctx, t) ? VERDICT_UNWRAPPED
-							  : VERDICT_OUTER_CHECKSUM;
+	return was_merged(ctx, t) || is_sum_unfinished(ctx, t) ? VERDICT_UNWRAPPED
+							       : VERDICT_OUTER_CHECKSUM;
 }
 
 /* finish_sum completes the checksum that --tun-remcsum leaves to the receiver. */
-static __always_inline enum verdict finish_sum(struct xdp_md *ctx, const struct tunnel *t)
+static __always_inline enum verdict finish_sum(struct xdp_md *ctx, const struct wrapped *t)
 {
 	__u32 place = place_of_check(t);
 	__u16 *check = at(ctx, place, sizeof(*check)), sum;
@@ -85,7 +85,7 @@ static __always_inline enum verdict finish_sum(struct xdp_md *ctx, const struct 
 	return VERDICT_UNWRAPPED;
 }
 
-static __noinline enum verdict check_sums(struct xdp_md *ctx, const struct tunnel *t)
+static __noinline enum verdict check_sums(struct xdp_md *ctx, const struct wrapped *t)
 {
 	enum verdict verdict = VERDICT_UNWRAPPED;
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The packet in the tunnel: is it one that a director sends to a VIP? */
+/* The packet in the tunnel: is it whole, and no tunnel itself? */
 #ifndef LVSX_INNER_H
 #define LVSX_INNER_H
 
 #include "addr.h"
 #include "csum.h"
-#include "decap.h"
+#include "wrapped.h"
 #include "extension.h"
 #include "outer.h"
 
@@ -23,25 +23,8 @@ static __always_inline bool is_odd_fragment(__u32 offset, __u32 length)
 	return offset == 8 || offset + length > 65535;
 }
 
-/*
- * Sources that no client has, this machine's and the VIPs among them: what
- * comes from there has gone in a circle, or says so.
- */
-static __always_inline bool is_martian(const union addr *from, const union addr *to)
-{
-	__u8 first = is_ipv4(from) ? from->bytes[12] : from->bytes[0];
-
-	if (is_equal(from, to) || contains(&rips, from) || contains(&vips, from))
-		return true;
-	if (is_ipv4(from))
-		return first == 0 || first == 127 || first >= 224;
-	/* multicast, unspecified and loopback */
-	return first == 0xff || (!from->halves[0] && !from->words[2] &&
-				 (!from->words[3] || from->words[3] == bpf_htonl(1)));
-}
-
 /* The kernel checks the inner header's checksum itself. */
-static __always_inline enum verdict read_inner_ipv4(struct xdp_md *ctx, struct tunnel *t)
+static __always_inline enum verdict read_inner_ipv4(struct xdp_md *ctx, struct wrapped *t)
 {
 	struct iphdr *inner = at(ctx, t->inner, sizeof(*inner));
 	__u32 length, offset;
@@ -66,7 +49,7 @@ static __always_inline enum verdict read_inner_ipv4(struct xdp_md *ctx, struct t
 	return VERDICT_UNWRAPPED;
 }
 
-static __always_inline enum verdict read_inner_ipv6(struct xdp_md *ctx, struct tunnel *t)
+static __always_inline enum verdict read_inner_ipv6(struct xdp_md *ctx, struct wrapped *t)
 {
 	struct ipv6hdr *inner = at(ctx, t->inner, sizeof(*inner));
 	struct chain chain = { .place = t->inner + sizeof(*inner) };
@@ -97,15 +80,9 @@ static __always_inline enum verdict read_inner_ipv6(struct xdp_md *ctx, struct t
 	return is_ipv4(&t->source) || is_ipv4(&t->dest) ? VERDICT_MARTIAN : VERDICT_UNWRAPPED;
 }
 
-static __always_inline enum verdict check_inner(struct xdp_md *ctx, struct tunnel *t)
+static __always_inline enum verdict read_inner(struct xdp_md *ctx, struct wrapped *t)
 {
-	enum verdict verdict = t->ipv6 ? read_inner_ipv6(ctx, t) : read_inner_ipv4(ctx, t);
-
-	if (verdict != VERDICT_UNWRAPPED)
-		return verdict;
-	if (!contains(&vips, &t->dest))
-		return VERDICT_NOT_VIP;
-	return is_martian(&t->source, &t->dest) ? VERDICT_MARTIAN : VERDICT_UNWRAPPED;
+	return t->ipv6 ? read_inner_ipv6(ctx, t) : read_inner_ipv4(ctx, t);
 }
 
 /*
@@ -128,7 +105,7 @@ static __always_inline void set_ecn_ipv4(struct iphdr *inner, __u8 ecn)
 	inner->tos = tos;
 }
 
-static __always_inline enum verdict carry_congestion(struct xdp_md *ctx, const struct tunnel *t)
+static __always_inline enum verdict carry_congestion(struct xdp_md *ctx, const struct wrapped *t)
 {
 	struct ipv6hdr *inner = at(ctx, t->inner, sizeof(struct iphdr));
 	__u8 before, after;

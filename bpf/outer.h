@@ -5,7 +5,7 @@
 
 #include "addr.h"
 #include "csum.h"
-#include "decap.h"
+#include "wrapped.h"
 #include "extension.h"
 
 #define FRAGMENT_OFFSET 0x1fff /* in units of 8 bytes */
@@ -22,7 +22,7 @@ static __always_inline enum verdict ipv4_flaw(const struct iphdr *outer)
 	return VERDICT_UNWRAPPED;
 }
 
-static __always_inline bool read_outer_ipv4(struct xdp_md *ctx, struct tunnel *t)
+static __always_inline bool read_outer_ipv4(struct xdp_md *ctx, struct wrapped *t)
 {
 	struct iphdr *outer = at(ctx, sizeof(struct ethhdr), sizeof(*outer));
 
@@ -39,7 +39,7 @@ static __always_inline bool read_outer_ipv4(struct xdp_md *ctx, struct tunnel *t
 }
 
 /* An IPv4 address in an IPv6 header would pass for a director's. */
-static __always_inline enum verdict ipv6_flaw(const struct tunnel *t, const struct chain *chain)
+static __always_inline enum verdict ipv6_flaw(const struct wrapped *t, const struct chain *chain)
 {
 	if (chain->fragmented)
 		return VERDICT_OUTER_FRAGMENT;
@@ -50,7 +50,7 @@ static __always_inline enum verdict ipv6_flaw(const struct tunnel *t, const stru
 	return VERDICT_UNWRAPPED;
 }
 
-static __always_inline bool read_outer_ipv6(struct xdp_md *ctx, struct tunnel *t)
+static __always_inline bool read_outer_ipv6(struct xdp_md *ctx, struct wrapped *t)
 {
 	struct ipv6hdr *outer = at(ctx, sizeof(struct ethhdr), sizeof(*outer));
 	struct chain chain = { .place = sizeof(struct ethhdr) + sizeof(*outer) };
@@ -76,7 +76,7 @@ static __always_inline bool is_tunnel(__u8 protocol)
 }
 
 /* is_given tells whether the packet is a tunnel of one of the types that are taken here. */
-static __always_inline bool is_given(struct xdp_md *ctx, const struct tunnel *t)
+static __always_inline bool is_given(struct xdp_md *ctx, const struct wrapped *t)
 {
 	struct tunnel_type type = { .protocol = t->protocol };
 
@@ -93,7 +93,7 @@ static __always_inline bool is_given(struct xdp_md *ctx, const struct tunnel *t)
 }
 
 /* read_outer tells whether a frame is a tunnel's, and fills what its outer header says. */
-static __always_inline bool read_outer(struct xdp_md *ctx, struct tunnel *t)
+static __always_inline bool read_outer(struct xdp_md *ctx, struct wrapped *t)
 {
 	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
 
@@ -106,19 +106,10 @@ static __always_inline bool read_outer(struct xdp_md *ctx, struct tunnel *t)
 	return false;
 }
 
-/* RFC 2003 and RFC 2473, and who may use them. */
-static __always_inline enum verdict check_outer(struct xdp_md *ctx, const struct tunnel *t)
+/* Packets merged by GRO lie in several buffers: data_end is not their end. */
+static __always_inline bool is_whole(struct xdp_md *ctx, const struct wrapped *t)
 {
-	if (!contains(&rips, &t->to))
-		return VERDICT_NOT_OURS;
-	if (t->flaw != VERDICT_UNWRAPPED)
-		return t->flaw;
-	if (!contains(&directors, &t->from))
-		return VERDICT_UNTRUSTED;
-	/* Packets merged by GRO lie in several buffers: data_end is not their end. */
-	if (t->end > bpf_xdp_get_buff_len(ctx) || t->end < t->payload)
-		return VERDICT_MALFORMED;
-	return VERDICT_UNWRAPPED;
+	return t->end <= bpf_xdp_get_buff_len(ctx) && t->end >= t->payload;
 }
 
 #endif

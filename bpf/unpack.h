@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Between the headers: finds the inner packet behind GRE or GUE. */
+/* Between the headers: finds the inner packet behind GRE or GUE, and takes it out. */
 #ifndef LVSX_UNPACK_H
 #define LVSX_UNPACK_H
 
-#include "decap.h"
+#include "wrapped.h"
 #include "encap.h"
 
-static __always_inline enum verdict open_gre(struct xdp_md *ctx, struct tunnel *t)
+static __always_inline enum verdict open_gre(struct xdp_md *ctx, struct wrapped *t)
 {
 	struct gre *gre = at(ctx, t->payload, sizeof(*gre));
 
@@ -24,7 +24,7 @@ static __always_inline enum verdict open_gre(struct xdp_md *ctx, struct tunnel *
 }
 
 /* Variant 1: the inner IP header stands where GUE's would. */
-static __always_inline enum verdict open_gue_direct(__u8 lead, struct tunnel *t)
+static __always_inline enum verdict open_gue_direct(__u8 lead, struct wrapped *t)
 {
 	if (lead >> 4 != 4 && lead >> 4 != 6)
 		return VERDICT_TUNNEL_HEADER;
@@ -34,7 +34,7 @@ static __always_inline enum verdict open_gue_direct(__u8 lead, struct tunnel *t)
 }
 
 /* What a director asks for with --tun-remcsum of packets whose checksum is unfinished. */
-static __always_inline enum verdict open_remcsum(struct xdp_md *ctx, struct tunnel *t)
+static __always_inline enum verdict open_remcsum(struct xdp_md *ctx, struct wrapped *t)
 {
 	__u32 place = t->payload + sizeof(struct udphdr) + sizeof(struct gue);
 	struct gue_remcsum *remcsum = at(ctx, place, sizeof(*remcsum));
@@ -50,7 +50,7 @@ static __always_inline enum verdict open_remcsum(struct xdp_md *ctx, struct tunn
 	return VERDICT_UNWRAPPED;
 }
 
-static __always_inline enum verdict open_gue(struct xdp_md *ctx, struct tunnel *t)
+static __always_inline enum verdict open_gue(struct xdp_md *ctx, struct wrapped *t)
 {
 	struct udphdr *udp = at(ctx, t->payload, sizeof(*udp) + sizeof(struct gue));
 	struct gue *gue = (void *)(udp + 1);
@@ -74,7 +74,7 @@ static __always_inline enum verdict open_gue(struct xdp_md *ctx, struct tunnel *
 }
 
 /* open_tunnel finds the inner packet. */
-static __always_inline enum verdict open_tunnel(struct xdp_md *ctx, struct tunnel *t)
+static __always_inline enum verdict open_tunnel(struct xdp_md *ctx, struct wrapped *t)
 {
 	switch (t->protocol) {
 	case IPPROTO_GRE:
@@ -84,6 +84,23 @@ static __always_inline enum verdict open_tunnel(struct xdp_md *ctx, struct tunne
 	}
 	t->ipv6 = t->protocol == IPPROTO_IPV6;
 	t->inner = t->payload;
+	return VERDICT_UNWRAPPED;
+}
+
+/* Moves the Ethernet header up to the inner packet and cuts off what lies before. */
+static __always_inline enum verdict unwrap(struct xdp_md *ctx, const struct wrapped *t)
+{
+	__u32 overhead = t->inner - sizeof(struct ethhdr);
+	struct ethhdr *from = at(ctx, 0, sizeof(*from)), *to = at(ctx, overhead, sizeof(*to)),
+		      header;
+
+	if (!from || !to)
+		return VERDICT_MALFORMED;
+	header = *from;
+	header.h_proto = bpf_htons(t->ipv6 ? ETH_P_IPV6 : ETH_P_IP);
+	*to = header;
+	if (bpf_xdp_adjust_head(ctx, (int)overhead))
+		return VERDICT_NO_ROOM;
 	return VERDICT_UNWRAPPED;
 }
 
