@@ -25,6 +25,7 @@
 #include "split.h"
 #include "local.h"
 #include "admit.h"
+#include "front.h"
 #include "programs.h"
 
 static __always_inline struct dest *dest_of(const struct found *found)
@@ -211,11 +212,22 @@ static __always_inline enum verdict answer(struct xdp_md *ctx, struct packet *pk
 	return verdict;
 }
 
+static __always_inline void note_verdict(enum verdict verdict, __u8 state)
+{
+	count_verdict(verdict);
+	if (clock_stands) {
+		test.verdict = verdict;
+		test.state = state;
+	}
+}
+
 /* conclude does what the verdict says, and counts it. */
 static __always_inline int conclude(struct xdp_md *ctx, struct packet *pkt, enum verdict verdict)
 {
 	int action = XDP_DROP;
 
+	if (unlikely(settings.fronts) && was_unwrapped())
+		verdict = confine(pkt, verdict);
 	if (unlikely(is_answered(verdict)))
 		verdict = answer(ctx, pkt, verdict);
 	if (verdict < VERDICT_MASQ_IN) {
@@ -226,11 +238,7 @@ static __always_inline int conclude(struct xdp_md *ctx, struct packet *pkt, enum
 			verdict = pkt->sending == SENDING_SPLIT ? VERDICT_NEEDS_FRAGMENTING
 								: VERDICT_NO_PORT;
 	}
-	count_verdict(verdict);
-	if (clock_stands) {
-		test.verdict = verdict;
-		test.state = pkt->state;
-	}
+	note_verdict(verdict, pkt->state);
 	return action;
 }
 
@@ -238,8 +246,11 @@ SEC("xdp")
 int director(struct xdp_md *ctx)
 {
 	struct packet pkt = { .moment = present() };
+	enum verdict verdict = direct(ctx, &pkt);
 
-	return conclude(ctx, &pkt, direct(ctx, &pkt));
+	if (may_be_wrapped(&pkt, verdict))
+		verdict = leave_to(ctx, PROGRAM_FRONT);
+	return conclude(ctx, &pkt, verdict);
 }
 
 /* Behind director(): ICMP. */
@@ -268,6 +279,20 @@ int follow_fragment(struct xdp_md *ctx)
 		note_assorted(ASSORTED_NOT);
 	}
 	return conclude(ctx, &pkt, verdict);
+}
+
+/* Behind director(): what a front may have wrapped. The packet inside goes back to it, once. */
+SEC("xdp")
+int follow_front(struct xdp_md *ctx)
+{
+	enum verdict verdict = was_unwrapped() ? VERDICT_NOT_VIP : open_front(ctx);
+
+	if (verdict == VERDICT_COUNT) {
+		note_unwrapped();
+		verdict = leave_to(ctx, PROGRAM_DIRECTOR);
+	}
+	note_verdict(verdict, STATE_NONE);
+	return verdict < VERDICT_MASQ_IN ? XDP_PASS : XDP_DROP;
 }
 
 /* Behind XDP: sends what that has left to the stack, in generic mode everything. */

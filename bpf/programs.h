@@ -14,11 +14,13 @@
 int director(struct xdp_md *ctx);
 int follow_error(struct xdp_md *ctx);
 int follow_fragment(struct xdp_md *ctx);
+int follow_front(struct xdp_md *ctx);
 
 enum program {
 	PROGRAM_DIRECTOR,
 	PROGRAM_ERROR,
 	PROGRAM_FRAGMENT,
+	PROGRAM_FRONT,
 	PROGRAM_COUNT,
 };
 
@@ -32,6 +34,7 @@ struct {
 		[PROGRAM_DIRECTOR] = (void *)&director,
 		[PROGRAM_ERROR] = (void *)&follow_error,
 		[PROGRAM_FRAGMENT] = (void *)&follow_fragment,
+		[PROGRAM_FRONT] = (void *)&follow_front,
 	},
 };
 

@@ -97,6 +97,7 @@ struct director_settings {
 	__u16 epoch;		 /* bumped by any route or neighbour change, never 0 */
 	__u16 unprivileged_port; /* the first, in the machine's order */
 	enum wildcards wildcards;
+	__u32 fronts; /* directors in front, that send packets here in tunnels: how many */
 };
 
 /* What a user set of a set of timeouts, for the director alone. */

@@ -19,6 +19,7 @@ enum verdict {
 	VERDICT_LOCAL,		/* the destination is the director itself */
 	VERDICT_BYPASS,		/* there is no real server: it goes on to where it was sent */
 	VERDICT_REPLY_EXPIRED,	/* a reply with TTL 1: the kernel tells its sender */
+	VERDICT_UNTRUSTED,	/* in a tunnel to this director, but of none of its fronts */
 	/* sent on */
 	VERDICT_MASQ_IN,
 	VERDICT_MASQ_OUT,
@@ -50,6 +51,11 @@ enum verdict {
 	VERDICT_LOOPBACK,     /* from outside to a real server that is 127.0.0.1 or ::1 */
 	VERDICT_EARLY,	      /* kept until its first fragment is there, then it comes in again */
 	VERDICT_NO_PROGRAM,   /* the program for such packets was taken away */
+	/* in a front's tunnel, dropped */
+	VERDICT_OUTER_FRAGMENT, /* a fragment of the tunnel's packet */
+	VERDICT_BAD_TUNNEL,	/* as no front makes it, or no whole packet inside */
+	VERDICT_NESTED,		/* a tunnel in the tunnel */
+	VERDICT_NOT_VIP,	/* for no virtual service */
 	VERDICT_COUNT,
 };
 

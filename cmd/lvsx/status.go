@@ -53,6 +53,9 @@ func printDirectorStatus(w io.Writer, status control.Status) error {
 	for _, i := range status.Interfaces {
 		fmt.Fprintf(t, "interface\t%s, XDP %s\n", i.Name, i.Mode)
 	}
+	for _, front := range status.Fronts {
+		fmt.Fprintf(t, "front\t%s\n", front)
+	}
 	for _, p := range status.Problems[:min(len(status.Problems), shownProblems)] {
 		fmt.Fprintf(t, "problem\t%s\n", p)
 	}

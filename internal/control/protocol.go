@@ -6,6 +6,7 @@
 package control
 
 import (
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -40,14 +41,15 @@ type Director interface {
 
 // Status is a director's state of health.
 type Status struct {
-	Version     string      `json:"version"`
-	PID         int         `json:"pid"`
-	Started     time.Time   `json:"started"`
-	Services    int         `json:"services"`
-	Connections Connections `json:"connections"`
-	Interfaces  []Interface `json:"interfaces"`
-	Verdicts    []Verdict   `json:"verdicts"`
-	Problems    []string    `json:"problems,omitempty"` // what keeps packets from being forwarded, and what to do
+	Version     string       `json:"version"`
+	PID         int          `json:"pid"`
+	Started     time.Time    `json:"started"`
+	Services    int          `json:"services"`
+	Connections Connections  `json:"connections"`
+	Interfaces  []Interface  `json:"interfaces"`
+	Fronts      []netip.Addr `json:"fronts,omitempty"` // directors that send packets here in tunnels
+	Verdicts    []Verdict    `json:"verdicts"`
+	Problems    []string     `json:"problems,omitempty"` // what keeps packets from being forwarded, and what to do
 }
 
 // Connections is how full the connection table is.

@@ -27,6 +27,8 @@ type Config struct {
 	// Connections is how many the table has room for. Maps that are adopted
 	// keep theirs.
 	Connections int
+	// Fronts loads what packets in tunnels need: see SetFronts.
+	Fronts bool
 
 	clockStands bool // where a test sets it
 }
@@ -195,6 +197,10 @@ func (d *Dataplane) loadInto(all *loaded, spec *ebpf.CollectionSpec, options *eb
 		directorProgDirector:       spec.Programs[directorProgDirector],
 		directorProgFollowError:    spec.Programs[directorProgFollowError],
 		directorProgFollowFragment: spec.Programs[directorProgFollowFragment],
+		directorProgFollowFront:    spec.Programs[directorProgFollowFront],
+	}
+	if !d.config.Fronts {
+		omit(spec, programs, directorProgFollowFront)
 	}
 	tcx, err := hasTCX()
 	if err != nil {

@@ -193,6 +193,8 @@ type directorDirectorSettings struct {
 	Epoch            uint16
 	UnprivilegedPort uint16
 	Wildcards        uint32
+	Fronts           uint32
+	_                [4]byte
 }
 
 type directorEarlyFragment struct {
@@ -563,6 +565,13 @@ const (
 	directorTunnelTUNNEL_REMCSUM directorTunnel = 8
 )
 
+type directorTunnelType struct {
+	_        structs.HostLayout
+	Port     uint16
+	Protocol uint8
+	Pad      uint8
+}
+
 type directorVerdict uint32
 
 const (
@@ -577,35 +586,40 @@ const (
 	directorVerdictVERDICT_LOCAL             directorVerdict = 8
 	directorVerdictVERDICT_BYPASS            directorVerdict = 9
 	directorVerdictVERDICT_REPLY_EXPIRED     directorVerdict = 10
-	directorVerdictVERDICT_MASQ_IN           directorVerdict = 11
-	directorVerdictVERDICT_MASQ_OUT          directorVerdict = 12
-	directorVerdictVERDICT_TUNNEL            directorVerdict = 13
-	directorVerdictVERDICT_ROUTE             directorVerdict = 14
-	directorVerdictVERDICT_ERROR_IN          directorVerdict = 15
-	directorVerdictVERDICT_ERROR_OUT         directorVerdict = 16
-	directorVerdictVERDICT_NO_DESTINATION    directorVerdict = 17
-	directorVerdictVERDICT_NO_ROUTE          directorVerdict = 18
-	directorVerdictVERDICT_TTL_EXCEEDED      directorVerdict = 19
-	directorVerdictVERDICT_TOO_BIG           directorVerdict = 20
-	directorVerdictVERDICT_STRAY             directorVerdict = 21
-	directorVerdictVERDICT_RESET             directorVerdict = 22
-	directorVerdictVERDICT_DESTINATION_GONE  directorVerdict = 23
-	directorVerdictVERDICT_TABLE_FULL        directorVerdict = 24
-	directorVerdictVERDICT_NO_CALL_ID        directorVerdict = 25
-	directorVerdictVERDICT_NO_NEIGHBOUR      directorVerdict = 26
-	directorVerdictVERDICT_NO_PORT           directorVerdict = 27
-	directorVerdictVERDICT_BAD_CHECKSUM      directorVerdict = 28
-	directorVerdictVERDICT_ERROR_EXPIRED     directorVerdict = 29
-	directorVerdictVERDICT_NEEDS_FRAGMENTING directorVerdict = 30
-	directorVerdictVERDICT_MERGED            directorVerdict = 31
-	directorVerdictVERDICT_NO_ROOM           directorVerdict = 32
-	directorVerdictVERDICT_DEFENCE           directorVerdict = 33
-	directorVerdictVERDICT_BAD_FRAGMENT      directorVerdict = 34
-	directorVerdictVERDICT_UNANSWERED        directorVerdict = 35
-	directorVerdictVERDICT_LOOPBACK          directorVerdict = 36
-	directorVerdictVERDICT_EARLY             directorVerdict = 37
-	directorVerdictVERDICT_NO_PROGRAM        directorVerdict = 38
-	directorVerdictVERDICT_COUNT             directorVerdict = 39
+	directorVerdictVERDICT_UNTRUSTED         directorVerdict = 11
+	directorVerdictVERDICT_MASQ_IN           directorVerdict = 12
+	directorVerdictVERDICT_MASQ_OUT          directorVerdict = 13
+	directorVerdictVERDICT_TUNNEL            directorVerdict = 14
+	directorVerdictVERDICT_ROUTE             directorVerdict = 15
+	directorVerdictVERDICT_ERROR_IN          directorVerdict = 16
+	directorVerdictVERDICT_ERROR_OUT         directorVerdict = 17
+	directorVerdictVERDICT_NO_DESTINATION    directorVerdict = 18
+	directorVerdictVERDICT_NO_ROUTE          directorVerdict = 19
+	directorVerdictVERDICT_TTL_EXCEEDED      directorVerdict = 20
+	directorVerdictVERDICT_TOO_BIG           directorVerdict = 21
+	directorVerdictVERDICT_STRAY             directorVerdict = 22
+	directorVerdictVERDICT_RESET             directorVerdict = 23
+	directorVerdictVERDICT_DESTINATION_GONE  directorVerdict = 24
+	directorVerdictVERDICT_TABLE_FULL        directorVerdict = 25
+	directorVerdictVERDICT_NO_CALL_ID        directorVerdict = 26
+	directorVerdictVERDICT_NO_NEIGHBOUR      directorVerdict = 27
+	directorVerdictVERDICT_NO_PORT           directorVerdict = 28
+	directorVerdictVERDICT_BAD_CHECKSUM      directorVerdict = 29
+	directorVerdictVERDICT_ERROR_EXPIRED     directorVerdict = 30
+	directorVerdictVERDICT_NEEDS_FRAGMENTING directorVerdict = 31
+	directorVerdictVERDICT_MERGED            directorVerdict = 32
+	directorVerdictVERDICT_NO_ROOM           directorVerdict = 33
+	directorVerdictVERDICT_DEFENCE           directorVerdict = 34
+	directorVerdictVERDICT_BAD_FRAGMENT      directorVerdict = 35
+	directorVerdictVERDICT_UNANSWERED        directorVerdict = 36
+	directorVerdictVERDICT_LOOPBACK          directorVerdict = 37
+	directorVerdictVERDICT_EARLY             directorVerdict = 38
+	directorVerdictVERDICT_NO_PROGRAM        directorVerdict = 39
+	directorVerdictVERDICT_OUTER_FRAGMENT    directorVerdict = 40
+	directorVerdictVERDICT_BAD_TUNNEL        directorVerdict = 41
+	directorVerdictVERDICT_NESTED            directorVerdict = 42
+	directorVerdictVERDICT_NOT_VIP           directorVerdict = 43
+	directorVerdictVERDICT_COUNT             directorVerdict = 44
 )
 
 type directorWildcards uint32
@@ -630,8 +644,10 @@ const (
 	directorMapDestLoads       = "dest_loads"
 	directorMapDestStats       = "dest_stats"
 	directorMapDests           = "dests"
+	directorMapDips            = "dips"
 	directorMapEarlyFragments  = "early_fragments"
 	directorMapFragments       = "fragments"
+	directorMapFronts          = "fronts"
 	directorMapFtpScratches    = "ftp_scratches"
 	directorMapGroups          = "groups"
 	directorMapLists           = "lists"
@@ -653,10 +669,13 @@ const (
 	directorMapTables          = "tables"
 	directorMapTemplateKeys    = "template_keys"
 	directorMapTimeouts        = "timeouts"
+	directorMapTunnelTypes     = "tunnel_types"
+	directorMapUnwrapped       = "unwrapped"
 	directorMapVerdicts        = "verdicts"
 	directorProgDirector       = "director"
 	directorProgFollowError    = "follow_error"
 	directorProgFollowFragment = "follow_fragment"
+	directorProgFollowFront    = "follow_front"
 	directorProgGiveBack       = "give_back"
 	directorProgLocalOut       = "local_out"
 	directorProgReadClock      = "read_clock"
@@ -716,6 +735,7 @@ type directorProgramSpecs struct {
 	Director       *ebpf.ProgramSpec `ebpf:"director"`
 	FollowError    *ebpf.ProgramSpec `ebpf:"follow_error"`
 	FollowFragment *ebpf.ProgramSpec `ebpf:"follow_fragment"`
+	FollowFront    *ebpf.ProgramSpec `ebpf:"follow_front"`
 	GiveBack       *ebpf.ProgramSpec `ebpf:"give_back"`
 	LocalOut       *ebpf.ProgramSpec `ebpf:"local_out"`
 	ReadClock      *ebpf.ProgramSpec `ebpf:"read_clock"`
@@ -737,8 +757,10 @@ type directorMapSpecs struct {
 	DestLoads      *ebpf.MapSpec `ebpf:"dest_loads"`
 	DestStats      *ebpf.MapSpec `ebpf:"dest_stats"`
 	Dests          *ebpf.MapSpec `ebpf:"dests"`
+	Dips           *ebpf.MapSpec `ebpf:"dips"`
 	EarlyFragments *ebpf.MapSpec `ebpf:"early_fragments"`
 	Fragments      *ebpf.MapSpec `ebpf:"fragments"`
+	Fronts         *ebpf.MapSpec `ebpf:"fronts"`
 	FtpScratches   *ebpf.MapSpec `ebpf:"ftp_scratches"`
 	Groups         *ebpf.MapSpec `ebpf:"groups"`
 	Lists          *ebpf.MapSpec `ebpf:"lists"`
@@ -760,6 +782,8 @@ type directorMapSpecs struct {
 	Tables         *ebpf.MapSpec `ebpf:"tables"`
 	TemplateKeys   *ebpf.MapSpec `ebpf:"template_keys"`
 	Timeouts       *ebpf.MapSpec `ebpf:"timeouts"`
+	TunnelTypes    *ebpf.MapSpec `ebpf:"tunnel_types"`
+	Unwrapped      *ebpf.MapSpec `ebpf:"unwrapped"`
 	Verdicts       *ebpf.MapSpec `ebpf:"verdicts"`
 }
 
@@ -808,8 +832,10 @@ type directorMaps struct {
 	DestLoads      *ebpf.Map `ebpf:"dest_loads"`
 	DestStats      *ebpf.Map `ebpf:"dest_stats"`
 	Dests          *ebpf.Map `ebpf:"dests"`
+	Dips           *ebpf.Map `ebpf:"dips"`
 	EarlyFragments *ebpf.Map `ebpf:"early_fragments"`
 	Fragments      *ebpf.Map `ebpf:"fragments"`
+	Fronts         *ebpf.Map `ebpf:"fronts"`
 	FtpScratches   *ebpf.Map `ebpf:"ftp_scratches"`
 	Groups         *ebpf.Map `ebpf:"groups"`
 	Lists          *ebpf.Map `ebpf:"lists"`
@@ -831,6 +857,8 @@ type directorMaps struct {
 	Tables         *ebpf.Map `ebpf:"tables"`
 	TemplateKeys   *ebpf.Map `ebpf:"template_keys"`
 	Timeouts       *ebpf.Map `ebpf:"timeouts"`
+	TunnelTypes    *ebpf.Map `ebpf:"tunnel_types"`
+	Unwrapped      *ebpf.Map `ebpf:"unwrapped"`
 	Verdicts       *ebpf.Map `ebpf:"verdicts"`
 }
 
@@ -847,8 +875,10 @@ func (m *directorMaps) Close() error {
 		m.DestLoads,
 		m.DestStats,
 		m.Dests,
+		m.Dips,
 		m.EarlyFragments,
 		m.Fragments,
+		m.Fronts,
 		m.FtpScratches,
 		m.Groups,
 		m.Lists,
@@ -870,6 +900,8 @@ func (m *directorMaps) Close() error {
 		m.Tables,
 		m.TemplateKeys,
 		m.Timeouts,
+		m.TunnelTypes,
+		m.Unwrapped,
 		m.Verdicts,
 	)
 }
@@ -895,6 +927,7 @@ type directorPrograms struct {
 	Director       *ebpf.Program `ebpf:"director"`
 	FollowError    *ebpf.Program `ebpf:"follow_error"`
 	FollowFragment *ebpf.Program `ebpf:"follow_fragment"`
+	FollowFront    *ebpf.Program `ebpf:"follow_front"`
 	GiveBack       *ebpf.Program `ebpf:"give_back"`
 	LocalOut       *ebpf.Program `ebpf:"local_out"`
 	ReadClock      *ebpf.Program `ebpf:"read_clock"`
@@ -906,6 +939,7 @@ func (p *directorPrograms) Close() error {
 		p.Director,
 		p.FollowError,
 		p.FollowFragment,
+		p.FollowFront,
 		p.GiveBack,
 		p.LocalOut,
 		p.ReadClock,

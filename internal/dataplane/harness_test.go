@@ -122,7 +122,7 @@ func enterNamespace(t *testing.T) {
 
 func openTest(t *testing.T, connections int) *Dataplane {
 	t.Helper()
-	d, err := Open(Config{Connections: connections, clockStands: true})
+	d, err := Open(Config{Connections: connections, Fronts: true, clockStands: true})
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}

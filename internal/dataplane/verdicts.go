@@ -18,6 +18,7 @@ var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_LOCAL:             "local",
 	directorVerdictVERDICT_BYPASS:            "bypass",
 	directorVerdictVERDICT_REPLY_EXPIRED:     "reply-expired",
+	directorVerdictVERDICT_UNTRUSTED:         "untrusted",
 	directorVerdictVERDICT_MASQ_IN:           "masq-in",
 	directorVerdictVERDICT_MASQ_OUT:          "masq-out",
 	directorVerdictVERDICT_TUNNEL:            "tunnel",
@@ -46,6 +47,10 @@ var verdictNames = [directorVerdictVERDICT_COUNT]string{
 	directorVerdictVERDICT_LOOPBACK:          "loopback",
 	directorVerdictVERDICT_EARLY:             "early",
 	directorVerdictVERDICT_NO_PROGRAM:        "no-program",
+	directorVerdictVERDICT_OUTER_FRAGMENT:    "outer-fragment",
+	directorVerdictVERDICT_BAD_TUNNEL:        "bad-tunnel",
+	directorVerdictVERDICT_NESTED:            "nested",
+	directorVerdictVERDICT_NOT_VIP:           "not-vip",
 }
 
 // Fate is what happens to packets of a verdict.

@@ -30,8 +30,10 @@ import (
 type Options struct {
 	Interfaces  []string // to attach to; none: all Ethernet interfaces
 	Mode        Mode
-	Connections int  // that the table has room for, if it is made anew
-	Keep        bool // leave the datapath forwarding at the end
+	Connections int          // that the table has room for, if it is made anew
+	Fronts      []netip.Addr // directors that send packets here in tunnels
+	GUEPort     uint16       // of their tunnels, if they are GUE
+	Keep        bool         // leave the datapath forwarding at the end
 	Version     string
 	Log         *slog.Logger
 }
@@ -94,7 +96,7 @@ func (d *Director) open() error {
 			return err
 		}
 		d.plane, err = dataplane.Open(dataplane.Config{
-			PinDir: dir, Namespace: cookie, Connections: d.options.Connections,
+			PinDir: dir, Namespace: cookie, Connections: d.options.Connections, Fronts: len(d.options.Fronts) > 0,
 		})
 		if err != nil {
 			return err
@@ -125,7 +127,7 @@ func (d *Director) attach() error {
 	if err := d.ports.check(); err != nil {
 		return err
 	}
-	if err := d.plane.Replace(); err != nil {
+	if err := d.replace(); err != nil {
 		return err
 	}
 	return d.ports.detachUnwanted()
@@ -190,7 +192,9 @@ func (d *Director) refresh() {
 		return
 	}
 	d.ports.update(links)
-	d.resolve(d.ways.look(links))
+	rips := d.ways.look(links)
+	d.tellAddresses()
+	d.resolve(rips)
 	d.plane.ForgetClientHops()
 }
 
@@ -415,8 +419,8 @@ func (d *Director) Status() (control.Status, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	status.Interfaces = d.ports.list()
-	status.Problems = slices.Concat(d.ports.problems(), d.ways.problems(table), unmarked(table, d.plane.MarkRules()), lost(verdicts))
+	status.Interfaces, status.Fronts = d.ports.list(), d.options.Fronts
+	status.Problems = slices.Concat(d.ports.problems(), d.ways.problems(table), d.frontProblems(), unmarked(table, d.plane.MarkRules()), lost(verdicts))
 	if !d.plane.BalancesLocal() {
 		status.Problems = append(status.Problems, unreached(table, d.ways.isLocal)...)
 	}
