@@ -42,7 +42,7 @@ var (
 
 // Run measures on one CPU, in a network namespace of its own that is gone when
 // it returns. It needs root, about two GiB of memory at a million flows and
-// five more at ten, and the CPU for itself: whatever else runs there only adds
+// seven more at ten, and the CPU for itself: whatever else runs there only adds
 // to the figures. With another CPU, what two carry is measured, too.
 func Run(ctx context.Context, config Config) (Report, error) {
 	if config.Flows < 2*flowPorts || config.Flows&(config.Flows-1) != 0 {

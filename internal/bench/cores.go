@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"sync/atomic"
 	"text/tabwriter"
 )
 
@@ -57,7 +58,9 @@ func (b *bench) addPairs(ctx context.Context) (err error) {
 	many := func(clients netip.Addr) *stream {
 		return &stream{flags: ack, vip: direct.vip, clients: clients, flows: half, random: true}
 	}
-	b.addPair(all, b.trialOn(b.direct), many(clients[0]), many(clients[1]))
+	waiting := b.trialOn(b.direct)
+	waiting.packets = max(1, b.config.Packets/8) // each takes longer, and both CPUs must be left alone meanwhile
+	b.addPair(all, waiting, many(clients[0]), many(clients[1]))
 	entered := b.trialOn(b.direct)
 	entered.before, entered.packets = b.direct.memory.save(), b.newPackets()
 	b.addPair(fresh, entered, direct.newFlows(newClients), direct.newFlows(secondClients))
@@ -100,7 +103,13 @@ func (p *pair) measure(first *driver, second *generator) error {
 // begun, or is done, take the whole time to themselves: they count against the pair.
 func (p *pair) meet(first *driver, second *generator) error {
 	var one, other span
-	second.begin(func() (err error) { other, err = p.halves[1].send(second.driver); return err })
+	var ready atomic.Int32
+	second.begin(func() (err error) {
+		rendezvous(&ready)
+		other, err = p.halves[1].send(second.driver)
+		return err
+	})
+	rendezvous(&ready)
 	one, err := p.halves[0].send(first)
 	if ended := second.end(); err == nil {
 		err = ended
@@ -111,6 +120,14 @@ func (p *pair) meet(first *driver, second *generator) error {
 	whole := span{min(one.started, other.started), max(one.stopped, other.stopped)}
 	p.together = append(p.together, whole.length()/float64(p.both.packets))
 	return nil
+}
+
+// rendezvous waits for the other of two. It does not sleep: to be woken takes
+// as long as a thousand packets do, or ten thousand where others are at work.
+func rendezvous(ready *atomic.Int32) {
+	ready.Add(1)
+	for ready.Load() < 2 {
+	}
 }
 
 func (p *pair) scaling() Scaling {
