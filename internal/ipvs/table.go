@@ -214,14 +214,13 @@ func (s *Service) checkDestination(d Destination) syscall.Errno {
 }
 
 // canServe is what ip_vs_new_dest asks of an address, as far as the address
-// alone tells: unicast, and not link-local for IPv6. All of 0.0.0.0/8 is
-// broadcast for inet_addr_type.
+// alone tells: unicast, and not link-local for IPv6.
 func canServe(a netip.Addr) bool {
 	if !a.IsValid() || a.IsMulticast() || a.IsUnspecified() {
 		return false
 	}
 	if a.Is4() {
-		return a.As4()[0] != 0 && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+		return a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	}
 	return !a.Is4In6() && !a.IsLinkLocalUnicast()
 }

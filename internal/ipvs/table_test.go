@@ -141,6 +141,14 @@ func TestApplyOrders(t *testing.T) {
 	}
 }
 
+// What is odd for a real server's address, and unicast for inet_addr_type.
+func TestApplyTakesUnicast(t *testing.T) {
+	table := oneService(t)
+	for _, rip := range []string{"0.0.0.1:80", "127.0.0.1:80", "169.254.1.1:80", "240.0.0.1:80", "255.255.255.254:80"} {
+		apply(t, &table, add(ipvs.AddDestination, tcp("10.0.0.80:80"), dest(rip)))
+	}
+}
+
 func TestMarkKeysAreOne(t *testing.T) {
 	var table ipvs.Table
 	apply(t, &table,

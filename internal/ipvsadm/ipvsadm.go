@@ -159,7 +159,6 @@ func (s *session) runRestore() int {
 	if code := s.execute(&request{command: flush}); code != 0 {
 		return code
 	}
-	s.name = "ipvsadm" // what the script runs, and lines may begin with
 	return s.restore(bytes.NewReader(withoutComments(lines)))
 }
 

@@ -13,6 +13,7 @@ const (
 	defaultScheduler = "wlc"
 	defaultTimeout   = 360     // of persistence, in seconds; the manual says 300
 	longestTimeout   = 2678400 // seconds; 31 days
+	longestFlagNames = 127     // bytes of -b's value that count
 )
 
 // request is a command line understood.
@@ -75,7 +76,8 @@ func Parse(arguments ...string) (ipvs.Change, error) {
 // parser fills a request option by option, in the order of the command line:
 // for ipvsadm the order counts, as in "-6 used before -f".
 type parser struct {
-	names *names
+	names     *names
+	flagNames string // of -b
 	request
 }
 
@@ -96,6 +98,9 @@ func parse(n *names, arguments []string) (*request, error) {
 		return nil, err
 	}
 	if err := p.readArguments(w); err != nil {
+		return nil, err
+	}
+	if err := p.readSchedFlags(); err != nil {
 		return nil, err
 	}
 	if err := p.finish(); err != nil {
@@ -138,10 +143,11 @@ func (p *parser) readOptions(w *words) error {
 // readArguments reads the three times of --set; no other command has arguments.
 func (p *parser) readArguments(w *words) error {
 	if p.command == set {
-		for _, seconds := range []*uint32{&p.timeouts.TCP, &p.timeouts.TCPFin, &p.timeouts.UDP} {
-			if len(w.arguments) == 0 {
-				return misuse("--set option requires 3 timeout values")
-			}
+		times := []*uint32{&p.timeouts.TCP, &p.timeouts.TCPFin, &p.timeouts.UDP}
+		if len(w.arguments) < len(times) {
+			return misuse("--set option requires 3 timeout values")
+		}
+		for _, seconds := range times {
 			text, _ := w.argument()
 			var err error
 			if *seconds, err = parseTimeout(text, 0); err != nil {

@@ -127,7 +127,6 @@ func TestParseRefuses(t *testing.T) {
 		{"-A -t 10.0.0.1:80 --numeric=1", "--numeric=1: option does not take an argument"},
 		{"-A -t 10.0.0.1:80 -- -s rr", "unexpected argument -s"},
 		{"-A -t 10.0.0.1:80 -", "unexpected argument -"},
-		{"-A -b sh-port -s sh -t 10.0.0.1:80", "incompatible scheduler flag `sh-port'"},
 		{"-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gue", "You need to supply the 'tun-port' option for the 'gue' tunnel type"},
 	} {
 		_, err := ipvsadm.Parse(strings.Fields(tt.line)...)

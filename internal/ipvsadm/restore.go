@@ -58,15 +58,15 @@ func (s *session) restore(lines io.Reader) int {
 	}
 }
 
-// isSpace is C's.
-func isSpace(r rune) bool { return r == ' ' || r >= '\t' && r <= '\r' }
+// isSpace tells what is between words.
+func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' }
+
+// isName tells what ipvsadm leaves out wherever it stands.
+func isName(word string) bool { return word == "ipvsadm" }
 
 // restoreLine runs one line and tells whether another may follow.
 func (s *session) restoreLine(line string, b *batch) (more bool) {
-	words := strings.FieldsFunc(line, isSpace)
-	if len(words) > 0 && words[0] == s.name {
-		words = words[1:]
-	}
+	words := slices.DeleteFunc(strings.FieldsFunc(line, isSpace), isName)
 	if len(words) == 0 {
 		return true
 	}

@@ -82,6 +82,9 @@ func (p *parser) netmask(value string, _ bool) error {
 	}
 	mask, ok := inetAton(value)
 	if !ok {
+		mask, ok = p.names.lookup(value) // as ipvsadm does, odd as it is
+	}
+	if !ok {
 		return misuse("illegal virtual server persistent mask specified")
 	}
 	p.service.Netmask = binary.BigEndian.Uint32(mask.AsSlice())
@@ -112,12 +115,15 @@ var schedFlagNames = map[string]struct {
 	"mh-port":     {ipvs.SchedFlag2, "mh"},
 }
 
-// schedFlags goes by the scheduler given so far: -b must follow -s.
+// schedFlags only notes the names: -s may follow.
 func (p *parser) schedFlags(value string, _ bool) error {
-	if err := p.take(schedFlags); err != nil {
-		return err
-	}
-	for name := range strings.SplitSeq(value, ",") {
+	p.flagNames = truncate(value, longestFlagNames)
+	return p.take(schedFlags)
+}
+
+// readSchedFlags comes before anything is said of missing options.
+func (p *parser) readSchedFlags() error {
+	for name := range strings.SplitSeq(p.flagNames, ",") {
 		known, ok := schedFlagNames[name]
 		switch {
 		case name == "":

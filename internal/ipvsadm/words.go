@@ -73,7 +73,10 @@ func (w *words) short() (match, error) {
 	rest := w.cluster[1:]
 	w.cluster = ""
 	if o.value == noValue {
-		w.cluster = strings.TrimPrefix(rest, "=")
+		if strings.HasPrefix(rest, "=") {
+			return match{}, w.bad("option does not take an argument")
+		}
+		w.cluster = rest
 		return match{option: o}, nil
 	}
 	if rest != "" {

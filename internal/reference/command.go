@@ -150,8 +150,7 @@ func check(s *service, d ipvs.Destination) syscall.Errno {
 // isUnicast is what the kernel asks of a real server's address.
 func isUnicast(a netip.Addr) bool {
 	if a.Is4() {
-		first := a.As4()[0]
-		return first != 0 && first < 224
+		return !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	}
 	return !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast()
 }
