@@ -45,7 +45,7 @@ func TestRun(t *testing.T) {
 	if diff := cmp.Diff(want, namesOf(report)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if tasks := []string{"age", "list", "edit-weight", "edit-weight-mh", rings}; len(report.Tasks) != len(tasks) {
+	if tasks := []string{"age", "list", "edit-weight", "edit-weight-mh", rings, restore}; len(report.Tasks) != len(tasks) {
 		t.Errorf("tasks %+v, want %q", report.Tasks, tasks)
 	}
 	checkCores(t, report.Cores)

@@ -42,7 +42,7 @@ func (b *bench) addTasks(ctx context.Context) error {
 		b.addTask("age", 3, func() error { return ageOnce(p) })
 		b.addTask("list", 3, func() error { return p.Conns(func(ipvs.Conn) error { return nil }) })
 	}
-	if !b.wants("edit-weight", "edit-weight-mh", rings) {
+	if !b.wants("edit-weight", "edit-weight-mh", restore, rings) {
 		return nil
 	}
 	p, err := b.openPlane(1)
@@ -57,7 +57,28 @@ func (b *bench) addTasks(ctx context.Context) error {
 	}
 	b.addTask("edit-weight", editTimes, p.editing(manyService(manyServices/2)))
 	b.addTask("edit-weight-mh", editTimes, p.editing(scheduled[len(scheduled)-1]))
-	return b.addRings(p)
+	if err := b.addRings(p); err != nil {
+		return err
+	}
+	b.addTask(restore, 1, p.restore)
+	return nil
+}
+
+const restore = "restore-100k"
+
+// restore adds a thousand services with a hundred real servers each, one change
+// after the other as a saved table has them.
+func (p *plane) restore() error {
+	for n := range 1000 {
+		s := direct
+		s.vip, s.rip, s.servers = address(203, 0, byte(n>>8), byte(n)), address(10, 16+byte(n>>8), byte(n), 0), 100
+		for _, change := range s.changes() {
+			if err := p.Apply(change); err != nil {
+				return fmt.Errorf("%s: %w", change, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (b *bench) addTask(name string, times int, do func() error) {
