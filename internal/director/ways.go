@@ -170,6 +170,7 @@ func (w *ways) keepAlive(now time.Time) {
 	confirm := now.Sub(w.asked) >= confirmInterval
 	if confirm {
 		w.asked = now
+		w.askGateways()
 	}
 	waiting := 0
 	for _, found := range w.known {
