@@ -23,35 +23,44 @@ import (
 
 func newLabCommand() *cobra.Command {
 	plan := lab.Plan{}
-	var method string
+	var method, scenario string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:                   "lab [--method nat|tun|dr|all] [--servers N] [--requests N] [--weights W,W,...] [--family 4|6] [--xdp auto|native|generic] [--json] [--keep]",
+		Use:                   "lab [--scenario methods|nested] [--method nat|tun|dr|all] [--servers N] [--requests N] [--weights W,W,...] [--family 4|6] [--xdp auto|native|generic] [--json] [--keep]",
 		DisableFlagsInUseLine: true,
 		Short:                 "Show the three forwarding methods at work, in namespaces that vanish again",
 		Long: `Build a small network of namespaces for each forwarding method, run directors
 and real servers in them, send real HTTP requests and show who answered them and
 what went through the director. Nothing of this machine's own network is
-touched, and nothing stays behind unless --keep says so.`,
+touched, and nothing stays behind unless --keep says so.
+
+With --scenario nested there is one network, of a director whose real servers are
+two directors of NAT, each with real servers of its own. The one in front has the
+method TUN, or DR if --method says so.`,
 		Example: `  lvsx lab
   lvsx lab --method dr --weights 1,2,3
   lvsx lab --family 6
+  lvsx lab --scenario nested
   lvsx lab --method nat --keep`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			if plan.Methods, err = lab.ParseMethods(method); err != nil {
+			if plan.Methods, err = lab.ParseScenario(scenario, method); err != nil {
 				return err
 			}
 			if !cmd.Flags().Changed("weights") {
 				plan.Weights = nil
 			}
+			if plan.Methods[0].IsNested() && !cmd.Flags().Changed("servers") {
+				plan.Servers = 2
+			}
 			return runLab(cmd, plan, asJSON)
 		},
 	}
 	flags := cmd.Flags()
+	flags.StringVar(&scenario, "scenario", "methods", "`what` to show: methods, or nested directors")
 	flags.StringVar(&method, "method", "all", "forwarding `method`: nat, tun, dr or all")
-	flags.IntVar(&plan.Servers, "servers", 3, "give each method `N` real servers")
+	flags.IntVar(&plan.Servers, "servers", 3, "give each method `N` real servers; each inner director, by default 2")
 	flags.IntVar(&plan.Requests, "requests", 300, "send `N` requests to each method")
 	flags.IntSliceVar(&plan.Weights, "weights", nil, "schedule all requests by wrr, rs1 having the first `weight` and so on (default: rr, then a short round of wrr)")
 	flags.IntVar(&plan.Family, "family", 4, "of all addresses: 4 for IPv4, 6 for IPv6")
@@ -145,7 +154,7 @@ func newLabExecCommand(name *string) *cobra.Command {
 		Use:   "exec METHOD-NODE -- COMMAND [ARG]...",
 		Short: "Run a command in a node of a lab that was kept",
 		Long: `Run a command in a node of a lab that was kept: the nodes are client, router,
-director, switch and rs1, rs2, ... The commands lvsx and ipvsadm are this program.`,
+director, switch and rs1, rs2, ..., and inner1, inner2 of nested. The commands lvsx and ipvsadm are this program.`,
 		Example: `  lvsx lab exec dr-client -- curl http://192.0.2.80/
   lvsx lab exec dr-director -- ipvsadm -L -n`,
 		Args: cobra.MinimumNArgs(2),

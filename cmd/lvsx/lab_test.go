@@ -232,6 +232,9 @@ func TestLabRefuses(t *testing.T) {
 		args, want string
 	}{
 		{"--method udp", "not one of nat, tun, dr, all"},
+		{"--scenario nosted", "not one of methods, nested"},
+		{"--scenario nested --method nat", "tun or dr"},
+		{"--scenario nested --weights 1,2", "scenario methods only"},
 		{"--servers 0", "a lab has 1 to 99"},
 		{"--servers 100", "a lab has 1 to 99"},
 		{"--requests -1", "not a number of requests"},

@@ -79,6 +79,7 @@ type Cluster struct {
 	topology topology
 	nodes    map[string]*host.Namespace
 	director *process
+	inner    map[string]*process
 	weights  []int // nil: round robin
 }
 
@@ -100,6 +101,7 @@ func Build(ctx context.Context, method Method, options Options) (*Cluster, error
 		options:  options,
 		topology: t,
 		nodes:    make(map[string]*host.Namespace),
+		inner:    make(map[string]*process),
 	}
 	if err := c.build(ctx); err != nil {
 		return nil, errors.Join(err, c.Remove())
@@ -111,6 +113,7 @@ func (c *Cluster) build(ctx context.Context) error {
 	steps := []func(context.Context) error{
 		c.makeNetwork,
 		c.startServers,
+		c.startInner,
 		c.StartDirector,
 		c.addService,
 	}
@@ -199,7 +202,7 @@ func (c *Cluster) startServers(context.Context) error {
 		if err := c.startServer(s); err != nil {
 			return err
 		}
-		if err := c.tell(s.Name, c.realserverArgs()...); err != nil {
+		if err := c.tell(s.Name, c.realserverArgs(s)...); err != nil {
 			return err
 		}
 	}
@@ -229,9 +232,11 @@ func (c *Cluster) startServer(s Server) error {
 	return err
 }
 
-func (c *Cluster) realserverArgs() []string {
+func (c *Cluster) realserverArgs(s Server) []string {
 	args := []string{"realserver", "up", "--method", string(c.Method)}
 	switch c.Method {
+	case Nested, NestedDR:
+		return []string{"realserver", "up", "--method", string(NAT), "--director", c.topology.gateways[s.Name]}
 	case NAT:
 		return append(args, "--director", c.topology.gateway.String())
 	case TUN:

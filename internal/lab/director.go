@@ -17,22 +17,27 @@ import (
 const readyLimit = 60 * time.Second
 
 // StartDirector starts the director and returns when it answers.
-func (c *Cluster) StartDirector(ctx context.Context) error {
+func (c *Cluster) StartDirector(ctx context.Context) (err error) {
+	c.director, err = c.startDirectorOn(ctx, director)
+	return err
+}
+
+func (c *Cluster) startDirectorOn(ctx context.Context, node string, options ...string) (*process, error) {
 	args := []string{"director"}
-	for _, link := range c.topology.linksOf(director) {
+	for _, link := range c.topology.linksOf(node) {
 		args = append(args, "--interface", link)
 	}
 	if c.options.XDP != "auto" {
 		args = append(args, "--xdp", c.options.XDP)
 	}
-	c.announce(director, args...)
-	process, err := start(c.command(director, args...), c.logOf(director))
+	args = append(args, options...)
+	c.announce(node, args...)
+	process, err := start(c.command(node, args...), c.logOf(node))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.director = process
-	return process.awaitReady(ctx, readyLimit, func() error {
-		_, err := c.Lvsx(director, "status", "-o", "json")
+	return process, process.awaitReady(ctx, readyLimit, func() error {
+		_, err := c.Lvsx(node, "status", "-o", "json")
 		return err
 	})
 }
@@ -61,7 +66,7 @@ func (c *Cluster) addService(context.Context) error {
 	if err := c.tell(director, "ipvsadm", "-A", "-t", c.Service.String(), "-s", "rr"); err != nil {
 		return err
 	}
-	for _, s := range c.Servers {
+	for _, s := range c.destinations() {
 		if err := c.tell(director, c.destinationArgs("-a", s)...); err != nil {
 			return err
 		}
@@ -94,5 +99,9 @@ func (c *Cluster) destinationArgs(op string, s Server) []string {
 func (c *Cluster) weight(server int) int { return c.weights[server%len(c.weights)] }
 
 func (c *Cluster) destination(s Server) string {
-	return netip.AddrPortFrom(s.RIP, c.Method.port()).String()
+	port := c.Method.port()
+	if c.Method.IsNested() { // neither tunnel nor MAC changes it
+		port = c.Service.Port()
+	}
+	return netip.AddrPortFrom(s.RIP, port).String()
 }

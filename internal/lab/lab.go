@@ -13,6 +13,7 @@
 //	traffic.go   the client
 //	lab.go       one after the other, and away again
 //	state.go     one lab at a time, and what is left of one
+//	nested.go    directors behind the director
 //	report.go    what the user sees
 package lab
 
@@ -41,7 +42,8 @@ type Plan struct {
 type Result struct {
 	Method Method `json:"method"`
 	Round
-	Director Passed `json:"director"`
+	Director Passed            `json:"director"`
+	Inner    map[string]Passed `json:"inner,omitempty"` // by the inner directors' names
 
 	xdp      host.XDPMode
 	received uint64 // packets, of whatever kind, by the director's interfaces
@@ -113,6 +115,9 @@ func (p Plan) checkWeights() error {
 	if p.Weights == nil {
 		return nil
 	}
+	if slices.ContainsFunc(p.Methods, Method.IsNested) {
+		return errors.New("weights: of the scenario methods only")
+	}
 	if len(p.Weights) > p.Servers {
 		return fmt.Errorf("%d weights: more than servers, of which there are %d", len(p.Weights), p.Servers)
 	}
@@ -167,7 +172,7 @@ func runMethod(ctx context.Context, method Method, plan Plan, show *Screen) (_ R
 		return Result{}, nil, err
 	}
 	show.passed(result)
-	if plan.Weights == nil {
+	if plan.Weights == nil && !method.IsNested() {
 		err = c.showWeights(ctx, show)
 	}
 	return result, c, err
@@ -176,6 +181,10 @@ func runMethod(ctx context.Context, method Method, plan Plan, show *Screen) (_ R
 // measure notes what goes through the director while send runs.
 func (c *Cluster) measure(r *Result, send func() error) error {
 	passed, err := c.Passed()
+	if err != nil {
+		return err
+	}
+	inner, err := c.PassedInner()
 	if err != nil {
 		return err
 	}
@@ -192,7 +201,14 @@ func (c *Cluster) measure(r *Result, send func() error) error {
 	}
 	r.received = after.RxPackets - links.RxPackets
 	now, err := c.Passed()
+	if err != nil {
+		return err
+	}
 	r.Director = now.sub(passed)
+	r.Inner, err = c.PassedInner()
+	for name := range r.Inner {
+		r.Inner[name] = r.Inner[name].sub(inner[name])
+	}
 	return err
 }
 

@@ -18,8 +18,8 @@ import (
 )
 
 func TestTopologies(t *testing.T) {
-	for i, method := range []Method{NAT, TUN, DR, NAT, TUN, DR} {
-		topology := topologyOf(method, maxServers, 4+i/3*2)
+	for i, method := range []Method{NAT, TUN, DR, Nested, NestedDR, NAT, TUN, DR, Nested, NestedDR} {
+		topology := topologyOf(method, maxServers, 4+i/5*2)
 		known := make(map[string]bool)
 		for _, node := range topology.nodes() {
 			known[node] = true
@@ -33,7 +33,7 @@ func TestTopologies(t *testing.T) {
 					t.Errorf("%s: %s: no such node, a name too long, or twice", method, place)
 				}
 				used[place] = place
-				if e.node == switch0 {
+				if isSwitch(e.node) {
 					continue
 				}
 				address := netip.MustParsePrefix(e.address)
@@ -49,7 +49,7 @@ func TestTopologies(t *testing.T) {
 				t.Errorf("%s: %s has gateway %s, which nobody is", method, node, gateway)
 			}
 		}
-		last := topology.servers[maxServers-1]
+		last := topology.servers[len(topology.servers)-1]
 		sameNetwork := networks[last.RIP] == networks[topology.dip]
 		if sameNetwork != (method == DR) {
 			t.Errorf("%s: director and real servers on one network is %t", method, sameNetwork)

@@ -31,8 +31,13 @@ func (c *Cluster) makeNetwork(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.nodes[switch0].Do(func() error { return errors.Join(host.AddBridge(bridge), host.SetUp(bridge)) }); err != nil {
-		return err
+	for name, node := range c.nodes {
+		if !isSwitch(name) {
+			continue
+		}
+		if err := node.Do(func() error { return errors.Join(host.AddBridge(bridge), host.SetUp(bridge)) }); err != nil {
+			return err
+		}
 	}
 	for _, w := range c.topology.wires {
 		if err := c.connect(w); err != nil {
@@ -112,7 +117,7 @@ func (c *Cluster) connect(w wire) error {
 
 // prepare runs in the end's node.
 func (c *Cluster) prepare(e, other end) error {
-	if other.node == director && c.options.XDP == "native" {
+	if c.topology.isDirector(other.node) && c.options.XDP == "native" {
 		if err := host.AcceptFrames(e.link); err != nil {
 			return err
 		}
@@ -124,7 +129,7 @@ func (c *Cluster) prepare(e, other end) error {
 			return err
 		}
 	}
-	if e.node == switch0 {
+	if isSwitch(e.node) {
 		if err := host.SetBridge(e.link, bridge); err != nil {
 			return err
 		}

@@ -29,8 +29,10 @@ func (p Passed) sub(o Passed) Passed {
 }
 
 // Passed asks the director for its service's counters.
-func (c *Cluster) Passed() (Passed, error) {
-	listing, err := c.Lvsx(director, "ipvsadm", "-L", "-n", "--stats", "--exact", "-t", c.Service.String())
+func (c *Cluster) Passed() (Passed, error) { return c.passedBy(director) }
+
+func (c *Cluster) passedBy(node string) (Passed, error) {
+	listing, err := c.Lvsx(node, "ipvsadm", "-L", "-n", "--stats", "--exact", "-t", c.Service.String())
 	if err != nil {
 		return Passed{}, err
 	}

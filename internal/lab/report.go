@@ -111,6 +111,11 @@ func (s *Screen) passed(r Result) {
 		amount(r.Director.ClientToServerPackets, r.Director.ClientToServerBytes),
 		amount(r.Director.ServerToClientPackets, r.Director.ServerToClientBytes)))
 	s.line("", s.style(dim, fmt.Sprintf("its interfaces received %d packets, ARP and all", r.received)))
+	for _, name := range slices.Sorted(maps.Keys(r.Inner)) {
+		p := r.Inner[name]
+		s.line(name, fmt.Sprintf("%s to real servers, %s back",
+			amount(p.ClientToServerPackets, p.ClientToServerBytes), amount(p.ServerToClientPackets, p.ServerToClientBytes)))
+	}
 }
 
 func amount(packets, size uint64) string {
@@ -167,6 +172,9 @@ func (r Result) proof() string {
 	back := r.Director.ServerToClientPackets
 	if !r.Method.bypasses() {
 		return fmt.Sprintf("%s: replies through the director: %d packets. It puts the VIP back into each.", r.Method.Title(), back)
+	}
+	if back == 0 && r.OK > 0 && r.Method.IsNested() {
+		return fmt.Sprintf("%s: replies through the director in front: 0 packets. All %d went through the inner ones, past it, to the client.", r.Method.Title(), r.OK)
 	}
 	if back == 0 && r.OK > 0 {
 		return fmt.Sprintf("%s: replies through the director: 0 packets. All %d went from the real servers straight to the client.", r.Method.Title(), r.OK)

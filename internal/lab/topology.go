@@ -46,8 +46,27 @@ import (
 //	                                       |        |-----| rs2 |
 //	                                       +--------+ .12 +-----+
 //
+// Nested: real servers of TUN that are directors themselves, of NAT. What they
+// send back takes the router. With DR in front they are on its segment.
+//
+//	          198.51.100.0/24       192.0.2.0/24
+//	+--------+ .2         .1 +--------+ .1     .2 +----------+
+//	| client |---------------| router |-----------| director |
+//	+--------+               +--------+           |   VIP    |
+//	                          .1 |                +----------+
+//	                             | 203.0.113.0/24           10.0.1.0/24
+//	                         +--------+ .11 +--------+ .1 +---------+ .11 +-----+
+//	                         | switch |-----| inner1 |----| switch1 |-----| rs1 |
+//	                         |        |     +--------+    |         |-----| rs2 |
+//	                         |        |                   +---------+ .12 +-----+
+//	                         |        |                     10.0.2.0/24
+//	                         |        | .12 +--------+ .1 +---------+ .11 +-----+
+//	                         |        |-----| inner2 |----| switch2 |-----| rs3 |
+//	                         +--------+     +--------+    |         |-----| rs4 |
+//	                                                      +---------+ .12 +-----+
+//
 // With IPv6 the networks are 2001:db8:3::/64, 2001:db8:1::/64, fd00::/64 and
-// 2001:db8:2::/64, and hosts have the same numbers.
+// 2001:db8:2::/64, fd00:1::/64 and fd00:2::/64, and hosts have the same numbers.
 type topology struct {
 	vip, dip   netip.Addr
 	gateway    netip.Addr // NAT: the director's address in front of private real servers
@@ -55,6 +74,7 @@ type topology struct {
 	gateways   map[string]string // node → where its default route leads
 	forwarding []string          // nodes that pass on packets of others
 	servers    []Server
+	inner      []innerDirector
 }
 
 // wire is a veth pair between two nodes.
@@ -83,6 +103,7 @@ const maxServers = 99
 // networks are the prefixes of addresses in text, and their length.
 type networks struct {
 	clients, front, remote, private string
+	inner                           [2]string // behind inner directors
 	bits                            string
 }
 
@@ -90,9 +111,9 @@ type networks struct {
 // IPv6 parts of RFC 3849's, and private ones.
 func networksOf(family int) networks {
 	if family == 6 {
-		return networks{"2001:db8:3::", "2001:db8:1::", "2001:db8:2::", "fd00::", "/64"}
+		return networks{"2001:db8:3::", "2001:db8:1::", "2001:db8:2::", "fd00::", [2]string{"fd00:1::", "fd00:2::"}, "/64"}
 	}
-	return networks{"198.51.100.", "192.0.2.", "203.0.113.", "10.0.0.", "/24"}
+	return networks{"198.51.100.", "192.0.2.", "203.0.113.", "10.0.0.", [2]string{"10.0.1.", "10.0.2."}, "/24"}
 }
 
 func topologyOf(method Method, servers, family int) topology {
@@ -106,31 +127,40 @@ func topologyOf(method Method, servers, family int) topology {
 	}
 	routerInFront, directorInFront := n.front+"1"+n.bits, n.front+"2"+n.bits
 	toDirector := wire{end{router, director, routerInFront}, end{director, "eth0", directorInFront}}
+	onSwitch := []wire{
+		{end{router, "servers", routerInFront}, end{switch0, router, ""}},
+		{end{director, "eth0", directorInFront}, end{switch0, director, ""}},
+	}
 	switch method {
 	case NAT:
 		t.connect(toDirector, wire{end{director, "eth1", n.private + "1" + n.bits}, end{switch0, director, ""}})
 		t.forwarding = append(t.forwarding, director)
-		t.addServers(servers, n.private, n.bits)
+		t.addServers(servers, switch0, n.private, n.bits)
 	case TUN:
 		t.connect(toDirector, wire{end{router, "servers", n.remote + "1" + n.bits}, end{switch0, router, ""}})
-		t.addServers(servers, n.remote, n.bits)
+		t.addServers(servers, switch0, n.remote, n.bits)
+	case Nested:
+		t.connect(toDirector, wire{end{router, "servers", n.remote + "1" + n.bits}, end{switch0, router, ""}})
+		t.addInner(servers, n.remote, n)
+	case NestedDR:
+		t.connect(onSwitch...)
+		t.addInner(servers, n.front, n)
 	case DR:
-		t.connect(wire{end{router, "servers", routerInFront}, end{switch0, router, ""}},
-			wire{end{director, "eth0", directorInFront}, end{switch0, director, ""}})
-		t.addServers(servers, n.front, n.bits)
+		t.connect(onSwitch...)
+		t.addServers(servers, switch0, n.front, n.bits)
 	}
 	return t
 }
 
 func (t *topology) connect(wires ...wire) { t.wires = append(t.wires, wires...) }
 
-// addServers puts rs1, rs2, ... on the switch, with addresses from .11 on. Their
+// addServers puts rs1, rs2, ... on a switch, with addresses from .11 on. Their
 // gateway is .1.
-func (t *topology) addServers(count int, network, bits string) {
+func (t *topology) addServers(count int, on, network, bits string) {
 	for i := 1; i <= count; i++ {
-		s := Server{Name: "rs" + strconv.Itoa(i), RIP: netip.MustParseAddr(fmt.Sprint(network, 10+i))}
+		s := Server{Name: "rs" + strconv.Itoa(len(t.servers)+1), RIP: netip.MustParseAddr(fmt.Sprint(network, 10+i))}
 		t.servers = append(t.servers, s)
-		t.connect(wire{end{s.Name, "eth0", s.RIP.String() + bits}, end{switch0, s.Name, ""}})
+		t.connect(wire{end{s.Name, "eth0", s.RIP.String() + bits}, end{on, s.Name, ""}})
 		t.gateways[s.Name] = network + "1"
 	}
 }
@@ -138,6 +168,9 @@ func (t *topology) addServers(count int, network, bits string) {
 // nodes returns the names of all nodes, in the order of the drawing.
 func (t *topology) nodes() []string {
 	names := []string{client, router, director, switch0}
+	for _, i := range t.inner {
+		names = append(names, i.name, i.network)
+	}
 	for _, s := range t.servers {
 		names = append(names, s.Name)
 	}
