@@ -402,3 +402,39 @@ var classes = []class{
 	{"ARP, LLDP, MPLS", ethernet(0x0806, 0x88cc, 0x8847, 0x0800, 0x86dd)},
 	{"random bytes as IP", raw(1, 6, 17, 58)},
 }
+
+// ownClasses are the kinds of packets that the director itself sends: as a client,
+// and as a real server.
+var ownClasses = []class{
+	{"segment to NAT", segments(natVIP, "S", "A", "PA", "FA", "R")},
+	{"segment to TUN", segments(tunnelVIP, "S", "A", "PA", "FA", "R")},
+	{"segment to DR", segments(routeVIP, "S", "A", "PA", "FA", "R")},
+	{"datagram to NAT", datagrams(natVIP)},
+	{"datagram to TUN", datagrams(tunnelVIP)},
+	{"SCTP to NAT", associations(natVIP, chunkInit, chunkData, chunkCookieEcho, chunkAbort)},
+	{"one packet", datagrams(onceVIP)},
+	{"no server", segments(emptyVIP, "S", "A")},
+	{"server without route", segments(noRouteVIP, "S", "A")},
+	{"server without neighbour", segments(silentVIP, "S", "A")},
+	{"killed", segments(killedVIP, "S", "A", "PA", "FA", "R")},
+	{"call", calls},
+	{"marked", func(r maker) []byte { return segments(markedOf(r), "S", "A", "FA")(r) }},
+	{"small MTU", large(smallVIP)},
+	{"large to NAT", large(natVIP)},
+	{"large and breakable", changed(large(tunnelVIP), breakable)},
+	{"first fragment", func(r maker) []byte {
+		packet := udp(r.client(), r.of(natVIP), r.bytes(100)...)
+		return frame(clientMAC, inFragments(packet, uint16(r.Uint32()), 40)[0])
+	}},
+	{"error", complaints(aboutAnswers(natVIP))},
+	{"port without service", segments(netip.AddrPortFrom(natVIP.Addr(), 81), "S", "A")},
+	{"from the VIP", func(r maker) []byte { return frame(clientMAC, tcp(r.of(natVIP), r.of(natVIP), "S")) }},
+	{"local server", segments(localVIP, "S", "A", "FA")},
+	{"local server, NAT", datagrams(localVIP)},
+	{"reply of local server", func(r maker) []byte {
+		return frame(clientMAC, tcp(r.of(localVIP), r.client(), draw(r, "SA", "A", "PA", "FA", "R"), r.payload()...))
+	}},
+	{"reply of local server, NAT", func(r maker) []byte {
+		return frame(clientMAC, udp(r.of(addrPort(192, 168, 1, 22, 8080)), r.client(), r.payload()...))
+	}},
+}

@@ -89,11 +89,14 @@ func (p *pair) fuzz(f *fuzzer, packets int) string {
 		if wrong := p.meddle(f, i); wrong != "" {
 			return fmt.Sprintf("packet %d: %s", i, wrong)
 		}
-		b := f.frame()
+		b, send := f.frame(), p.both
+		if f.IntN(20) == 0 {
+			b, send = f.ownFrame(), p.bothOut
+		}
 		if len(b) < 14 || len(b) > 3400 { // what BPF_PROG_TEST_RUN takes
 			continue
 		}
-		if _, wrong := p.both(b); wrong != "" {
+		if _, wrong := send(b); wrong != "" {
 			return fmt.Sprintf("packet %d, %x: %s", i, b, wrong)
 		}
 	}

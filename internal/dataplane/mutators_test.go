@@ -13,6 +13,7 @@ import (
 type fuzzer struct {
 	*rand.Rand
 	seeds [][]byte
+	own   [][]byte // what the director itself sends
 	buf   [4096]byte
 }
 
@@ -21,13 +22,21 @@ const seedsPerClass = 64
 
 func newFuzzer(r *rand.Rand) *fuzzer {
 	f := &fuzzer{Rand: r}
-	for _, c := range classes {
-		for i := range seedsPerClass {
-			f.seeds = append(f.seeds, c.make(maker{r, i%2 == 1}))
-		}
-	}
+	f.seeds, f.own = f.make(classes), f.make(ownClasses)
 	return f
 }
+
+func (f *fuzzer) make(classes []class) (seeds [][]byte) {
+	for _, c := range classes {
+		for i := range seedsPerClass {
+			seeds = append(seeds, c.make(maker{f.Rand, i%2 == 1}))
+		}
+	}
+	return seeds
+}
+
+// ownFrame is valid: nobody else has the stack send what is not.
+func (f *fuzzer) ownFrame() []byte { return choose(f, f.own...) }
 
 // frame returns a valid packet or one with up to four changes.
 func (f *fuzzer) frame() []byte {

@@ -92,3 +92,7 @@ func avoidZero(l4 []byte) {
 		l4[6], l4[7] = 0xff, 0xff
 	}
 }
+
+func isZero(b []byte) bool {
+	return !slices.ContainsFunc(b, func(b byte) bool { return b != 0 })
+}

@@ -67,6 +67,6 @@ func (d *Director) disguise(c *conn, p *packet) Outcome {
 	}
 	d.out = append(d.out[:0], p.frame[:ethernetHeader]...)
 	d.out = append(d.out, p.ip...)
-	setEndpoint(d.out[ethernetHeader:], p.header, p.proto, source, c.virtual)
+	p.setEndpoint(d.out[ethernetHeader:], source, c.virtual)
 	return Outcome{Verdict: MasqOut, State: c.state, Frame: d.out}
 }

@@ -33,6 +33,7 @@ type packet struct {
 	proto    ipvs.Protocol
 	src, dst netip.AddrPort
 	own      bool   // the director sent it itself
+	behind   bool   // it goes on by the stack, which finishes checksums
 	noted    bool   // as a first fragment
 	instead  *first // of this one
 }

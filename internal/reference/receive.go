@@ -21,7 +21,7 @@ func (d *Director) receive(frame []byte, own bool) Outcome {
 	if v := p.parse(frame); v != "" {
 		return Outcome{Verdict: v}
 	}
-	p.own = own
+	p.own, p.behind = own, own
 	switch {
 	case p.proto == protoICMP && !is6(p.ip), p.proto == protoICMPv6 && is6(p.ip):
 		return d.relate(p)
@@ -198,7 +198,7 @@ func (d *Director) forward(c *conn, p *packet) Outcome {
 		return Outcome{Verdict: Bypass}
 	case way.Local:
 		return d.deliver(c.method, c.server.Addr(), p, func(ip []byte) {
-			setEndpoint(ip, p.header, p.proto, destination, c.server)
+			p.setEndpoint(ip, destination, c.server)
 		})
 	case way.NoRoute:
 		return d.answer(p, NoRoute, hostUnreachable, 0)
@@ -290,7 +290,7 @@ func (d *Director) send(c *conn, p *packet, way Way) Outcome {
 	case ipvs.Masq:
 		ip := d.copyOf(p, way.Neighbour)
 		lowerTTL(ip)
-		setEndpoint(ip, p.header, p.proto, destination, c.server)
+		p.setEndpoint(ip, destination, c.server)
 		d.overhear(c, ip, p.header, false)
 		return Outcome{Verdict: MasqIn, Frame: d.out}
 	case ipvs.Tunnel:
@@ -317,9 +317,10 @@ func (d *Director) reply(c *conn, p *packet) Outcome {
 	if d.isMerged(p) && !isSendable(p, Way{}) {
 		return Outcome{Verdict: Merged, State: c.state}
 	}
+	p.behind = p.own || c.mac == (MAC{})
 	ip := d.copyOf(p, c.mac)
 	lowerTTL(ip)
-	setEndpoint(ip, p.header, p.proto, source, c.virtual)
+	p.setEndpoint(ip, source, c.virtual)
 	d.overhear(c, ip, p.header, true)
 	return Outcome{Verdict: MasqOut, State: c.state, Frame: d.out}
 }

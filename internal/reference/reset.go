@@ -128,7 +128,7 @@ func (d *Director) partReply(c *conn, p *packet) Outcome {
 	}
 	ip := d.copyOf(p, c.mac)
 	lowerTTL(ip)
-	setEndpoint(ip, p.header, p.proto, source, c.virtual)
+	p.setEndpoint(ip, source, c.virtual)
 	return Outcome{Verdict: MasqOut, Frame: d.out}
 }
 

@@ -83,13 +83,13 @@ func (e end) setAddress(ip []byte, to netip.Addr) {
 
 // setEndpoint writes address and port of a packet's one end and has its
 // checksums follow. A datagram without checksum gets one.
-func setEndpoint(ip []byte, header int, proto ipvs.Protocol, e end, to netip.AddrPort) {
-	l4 := ip[header:]
+func (p *packet) setEndpoint(ip []byte, e end, to netip.AddrPort) {
+	l4, proto := ip[p.header:], p.proto
 	old := slices.Clone(e.address(ip))
 	port := binary.BigEndian.AppendUint16(nil, to.Port())
 	e.setAddress(ip, to.Addr())
 	if proto == ipvs.SCTP {
-		setSCTPPort(l4, port, e.port, isFragment(ip))
+		setSCTPPort(l4, port, e.port, isFragment(ip) || p.behind && isZero(l4[8:12]))
 		return
 	}
 	check := transportChecksum(proto, l4)

@@ -72,13 +72,14 @@ func setSCTPChecksum(l4 []byte) {
 }
 
 // setSCTPPort changes a port, and then makes the checksum anew, which is right
-// then whatever it was (sctp_dnat_handler, sctp_snat_handler).
-func setSCTPPort(l4, port []byte, at int, fragment bool) {
+// then whatever it was (sctp_dnat_handler, sctp_snat_handler), unless there is none:
+// in a fragment, or where the stack makes it.
+func setSCTPPort(l4, port []byte, at int, none bool) {
 	if [2]byte(l4[at:]) == [2]byte(port) {
 		return
 	}
 	copy(l4[at:], port)
-	if !fragment {
+	if !none {
 		setSCTPChecksum(l4)
 	}
 }
