@@ -59,6 +59,10 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
+// unreached need more than a packet: a process that keeps early fragments, or a
+// program that was taken away.
+var unreached = []string{"early", "no-program"}
+
 // checkReached looks whether each verdict was tried often enough.
 func checkReached(t *testing.T, pairs []*pair) {
 	t.Helper()
@@ -67,7 +71,7 @@ func checkReached(t *testing.T, pairs []*pair) {
 		for _, p := range pairs {
 			total += p.sum.reached[i]
 		}
-		if total < 1000 {
+		if total < 1000 && !slices.Contains(unreached, verdict) {
 			t.Errorf("only %d packets are %s", total, verdict)
 		}
 		t.Logf("%s: %d", verdict, total)
