@@ -28,6 +28,7 @@ var (
 	sipVIP       = netip.MustParseAddrPort("10.0.0.92:5060")
 	noPortVIP    = netip.MustParseAddrPort("10.0.0.93:80")  // the interface to its server does not send
 	fillingVIP   = netip.MustParseAddrPort("10.0.0.94:80")  // the connections of a full table
+	shimVIP      = netip.MustParseAddrPort("10.0.0.95:80")  // its tunnels have GRE or GUE between the headers
 	markedVIP    = netip.MustParseAddrPort("10.0.0.128:80") // and fifteen more addresses are one service
 	natServer    = netip.MustParseAddrPort("192.168.1.11:8080")
 	otherServer  = netip.MustParseAddrPort("192.168.1.12:8080")
@@ -59,6 +60,9 @@ var fuzzedTable = []string{
 	"-A -u 10.0.0.92:5060 -s rr -p 60 --pe sip", "-a -u 10.0.0.92:5060 -r 192.168.1.11:5060 -m", "-a -u 10.0.0.92:5060 -r 192.168.1.12:5060 -m",
 	"-A -t 10.0.0.93:80 -s rr", "-a -t 10.0.0.93:80 -r 192.168.1.25 -g", "-a -t 10.0.0.93:80 -r 192.168.1.25:8080 -m", "-A -u 10.0.0.93:80 -s rr", "-a -u 10.0.0.93:80 -r 192.168.1.25 -i",
 	"-A -t 10.0.0.94:80 -s rr", "-a -t 10.0.0.94:80 -r 192.168.1.15 -g",
+	"-A -t 10.0.0.95:80 -s rr", "-a -t 10.0.0.95:80 -r 192.168.1.26 -i --tun-type gre", "-a -t 10.0.0.95:80 -r 192.168.1.27 -i --tun-type gue --tun-port 6080",
+	"-A -u 10.0.0.95:80 -s rr", "-a -u 10.0.0.95:80 -r 192.168.1.28 -i --tun-type gre --tun-csum", "-a -u 10.0.0.95:80 -r 192.168.1.29 -i --tun-type gue --tun-port 6081 --tun-csum",
+	"-A --sctp-service 10.0.0.95:80 -s rr", "-a --sctp-service 10.0.0.95:80 -r 192.168.1.27 -i --tun-type gue --tun-port 6080 --tun-remcsum",
 }
 
 // fuzzedMarks are the commands for a service of many addresses.
@@ -89,6 +93,8 @@ func fuzzedTable6() []string {
 		}
 		lines = append(lines, strings.Join(words, " "))
 	}
+	lines = append(lines, "-a -t 10.0.0.95:80 -r [2001:db8:1::26] -i --tun-type gre", "-a -u 10.0.0.95:80 -r [2001:db8:1::27] -i --tun-type gue --tun-port 6080 --tun-csum",
+		"-a -t [2001:db8::95]:80 -r 192.168.1.28 -i --tun-type gre --tun-csum", "-a -u [2001:db8::95]:80 -r 192.168.1.29 -i --tun-type gue --tun-port 6081")
 	return append(lines, "-a -t [2001:db8::81]:80 -r 192.168.1.14 -i", "-a -u [2001:db8::81]:80 -r 192.168.1.14 -i")
 }
 
@@ -277,6 +283,33 @@ func aboutTunnels(r maker) (from, to netip.Addr, quoted []byte) {
 	return draw(r, s, netip.MustParseAddr("192.168.1.254")), directorAddress, ipv4(directorAddress, s, kind, inner)
 }
 
+// aboutShims quotes GRE and GUE, in IPv4 or IPv6 and with either inside.
+func aboutShims(r maker) (from, to netip.Addr, quoted []byte) {
+	inside := maker{r.Rand, r.IntN(2) == 0}
+	c, v := inside.client(), inside.of(shimVIP)
+	inner := draw(r, tcp(c, v, "A", make([]byte, r.IntN(700))...), udp(c, v, r.payload()...))
+	kind, proto := []byte{8, 0}, byte(4)
+	if inside.ipv6 {
+		kind, proto = []byte{0x86, 0xdd}, 41
+	}
+	s := r.of(addrPort(192, 168, 1, draw[byte](r, 26, 27, 28, 29), draw[uint16](r, 6080, 6080, 6081, 6082)))
+	gre := slices.Concat(draw(r, []byte{0, 0}, []byte{0, 0}, []byte{0x20, 0}), kind, inner)
+	if r.IntN(2) == 0 {
+		gre = slices.Concat([]byte{0x80, 0}, kind, make([]byte, 4), inner)
+	}
+	gue := udp(r.of(netip.AddrPortFrom(directorAddress, 50000)), s, slices.Concat([]byte{0, proto, 0, 0}, inner)...)
+	own := draw(r, directorAddress, directorAddress, s.Addr())
+	if r.ipv6 {
+		own = directorAddress6
+	}
+	if r.IntN(2) == 0 {
+		quoted = ip(own, s.Addr(), 47, gre)
+	} else {
+		quoted = ip(own, s.Addr(), 17, gue[r.wider()+20:])
+	}
+	return draw(r, s.Addr(), r.ofAddr(router)), own, quoted
+}
+
 // raw is a packet of any IP protocol.
 func raw(protocols ...byte) func(maker) []byte {
 	return func(r maker) []byte {
@@ -389,6 +422,13 @@ var classes = []class{
 	{"error of client, no neighbour", complaints(aboutAnswers(silentVIP))},
 	{"error of server", complaints(aboutRequests)},
 	{"error about tunnel", complaints(aboutTunnels)},
+	{"SYN to GRE and GUE", segments(shimVIP, "S")},
+	{"segment to GRE and GUE", segments(shimVIP, "A", "PA", "FA")},
+	{"datagram to GRE and GUE", datagrams(shimVIP)},
+	{"SCTP to GUE", associations(shimVIP, chunkInit, chunkData)},
+	{"large to GRE and GUE", large(shimVIP)},
+	{"error about GRE and GUE", complaints(aboutShims)},
+	{"error of client, GRE and GUE", complaints(aboutAnswers(shimVIP))},
 	{"error at its last hop", changed(complaints(aboutAnswers(natVIP)), lastHop)},
 	{"error with a wrong checksum", func(r maker) []byte {
 		f := complaints(aboutAnswers(natVIP))(r)
@@ -422,6 +462,8 @@ var ownClasses = []class{
 	{"small MTU", large(smallVIP)},
 	{"large to NAT", large(natVIP)},
 	{"large and breakable", changed(large(tunnelVIP), breakable)},
+	{"segment to GRE and GUE", segments(shimVIP, "S", "A", "PA", "FA", "R")},
+	{"datagram to GRE and GUE", datagrams(shimVIP)},
 	{"first fragment", func(r maker) []byte {
 		packet := udp(r.client(), r.of(natVIP), r.bytes(100)...)
 		return frame(clientMAC, inFragments(packet, uint16(r.Uint32()), 40)[0])

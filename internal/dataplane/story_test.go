@@ -308,7 +308,14 @@ func (s *story) deleteDestination() string {
 	return "ipvsadm -d " + pick(s, s.servers...)
 }
 
-func (s *story) method() string { return pick(s, "-m", "-m", "-g", "-i") }
+func (s *story) method() string {
+	method := pick(s, "-m", "-m", "-m", "-m", "-g", "-g", "-i", "-i")
+	if method == "-i" && s.IntN(2) == 0 {
+		method += pick(s, " --tun-type gre", " --tun-type gre --tun-csum", " --tun-type gue --tun-port 6080", " --tun-type gue --tun-port 6081 --tun-csum",
+			" --tun-type gue --tun-port 6080 --tun-remcsum")
+	}
+	return method
+}
 
 func (s *story) destinationOptions() string {
 	options := fmt.Sprintf(" -w %d", pick(s, 0, 1, 1, 1, 2, 3, 5, 10, 100))

@@ -162,7 +162,7 @@ func (d *Director) forwardLater(p *packet, to *dest, method ipvs.Forwarding, ser
 	}
 	way, mtu := d.wayOf(p, server), d.wayMTU(to)
 	if method == ipvs.Tunnel {
-		mtu -= outerSize(server)
+		mtu -= to.tunnel.overhead(server)
 	}
 	switch {
 	case way.Local:
@@ -183,7 +183,7 @@ func (d *Director) forwardLater(p *packet, to *dest, method ipvs.Forwarding, ser
 		destination.setAddress(ip, server)
 		return Outcome{Verdict: MasqIn, Frame: d.out}.by(way)
 	case ipvs.Tunnel:
-		d.wrap(way.Source, server)
+		d.wrap(to.tunnel, way.Source, server, p.own)
 		return Outcome{Verdict: Tunnel, Frame: d.out, NewHeader: true}.by(way)
 	}
 	return Outcome{Verdict: Route, Frame: d.out}.by(way)

@@ -256,17 +256,9 @@ func (d *Director) deliver(method ipvs.Forwarding, server netip.Addr, p *packet,
 func (d *Director) mtu(c *conn) int {
 	mtu := d.wayMTU(c.dest)
 	if c.method == ipvs.Tunnel {
-		mtu -= outerSize(c.server.Addr())
+		mtu -= c.dest.tunnel.overhead(c.server.Addr())
 	}
 	return mtu
-}
-
-// outerSize is what a server's tunnel adds to a packet.
-func outerSize(server netip.Addr) int {
-	if server.Is6() {
-		return 40
-	}
-	return 20
 }
 
 func (d *Director) wayMTU(dest *dest) int {
@@ -296,7 +288,7 @@ func (d *Director) send(c *conn, p *packet, way Way) Outcome {
 	case ipvs.Tunnel:
 		ip := d.copyOf(p, way.Neighbour)
 		lowerTTL(ip)
-		d.wrap(way.Source, c.server.Addr())
+		d.wrap(c.dest.tunnel, way.Source, c.server.Addr(), p.own)
 		return Outcome{Verdict: Tunnel, Frame: d.out, NewHeader: true}
 	}
 	lowerTTL(d.copyOf(p, way.Neighbour))

@@ -39,9 +39,12 @@ func (d *Director) relate(p *packet) Outcome {
 		return Outcome{Verdict: Unrelated}
 	}
 	about := p.payload()[icmpHeader:]
-	if isTunnel(p, about) {
-		return d.relateTunnel(p, about)
+	if !is6(p.ip) {
+		if o := d.relateTunnel(p, about); o.Verdict != Unrelated {
+			return o
+		}
 	}
+	d.learnPath(p)
 	q, ok := readQuote(about, is6(p.ip))
 	if !ok || q.src.Addr() != p.dst.Addr() { // nobody else was sent an answer
 		return Outcome{Verdict: Unrelated}
@@ -176,7 +179,7 @@ func (d *Director) errorIn(c *conn, p *packet, q quote) Outcome {
 		destination.setAddress(ip, c.server.Addr())
 		setQuoted(ip, p.header, q, source, c.server)
 	case ipvs.Tunnel:
-		d.wrap(way.Source, c.server.Addr())
+		d.wrap(c.dest.tunnel, way.Source, c.server.Addr(), false)
 	}
 	return Outcome{Verdict: ErrorIn, Frame: d.out, NewHeader: c.method == ipvs.Tunnel}.by(way)
 }
@@ -191,27 +194,21 @@ func setQuoted(ip []byte, header int, q quote, e end, to netip.AddrPort) {
 	setICMPChecksum(ip, icmp)
 }
 
-// isTunnel tells whether a quoted packet is a tunnel's. The kernel knows those of
-// IPv4 in IPv4 alone.
-func isTunnel(p *packet, b []byte) bool {
-	return !is6(p.ip) && len(b) >= 20 && ipvs.Protocol(b[9]) == protoIPIP
-}
-
 // relateTunnel is an error about a packet of a tunnel to a server: the client
 // hears of it. The kernel asks whether there is a destination of such a tunnel;
 // here it is the connection that must be one. Errors with IP options are left
 // to the kernel.
 func (d *Director) relateTunnel(p *packet, outer []byte) Outcome {
-	if p.header != 20 || outer[0]&15 != 5 || addressAt(outer[12:16]) != p.dst.Addr() {
+	t, inner, ok := quotedTunnel(outer)
+	if !ok || p.header != 20 || addressAt(outer[12:16]) != p.dst.Addr() {
 		return Outcome{Verdict: Unrelated}
 	}
-	inner := outer[20:]
 	q, ok := readQuote(inner, false)
 	if !ok {
 		return Outcome{Verdict: Unrelated}
 	}
 	c := d.conns.in[flow{q.proto, q.src, q.dst}]
-	if c == nil || c.method != ipvs.Tunnel || c.server.Addr() != addressAt(outer[16:20]) ||
+	if c == nil || c.method != ipvs.Tunnel || !t.isLike(c.dest.tunnel) || c.server.Addr() != addressAt(outer[16:20]) ||
 		d.ways[c.server.Addr()].Source != p.dst.Addr() {
 		return Outcome{Verdict: Unrelated}
 	}
@@ -221,7 +218,7 @@ func (d *Director) relateTunnel(p *packet, outer []byte) Outcome {
 	kind, code := p.payload()[0], p.payload()[1]
 	mtu := 0
 	if kind == packetTooBig.kind4 && code == packetTooBig.code4 {
-		mtu = d.mtu(c) // the client hears of the new one when it tries again
+		mtu = d.wayMTU(c.dest) - (len(outer) - len(inner)) // the client hears of the new one when it tries again
 		d.learnMTU(c, int(binary.BigEndian.Uint16(p.payload()[6:])))
 		if inner[6]&0x40 == 0 {
 			return Outcome{Verdict: NeedsFragmenting}

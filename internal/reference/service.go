@@ -29,6 +29,7 @@ type dest struct {
 	total      uint32 // connections, active and inactive
 	persistent uint32 // templates
 	stats      ipvs.Stats
+	tunnel     tunnel // the latest that it was configured with
 	learnedMTU int    // of the way, from ICMP errors; 0: none
 	idle       bool   // in the trash: seen without connections
 	idleSince  uint64 // at which tick
@@ -116,6 +117,9 @@ func (d *dest) configure(to ipvs.Destination, added bool) {
 		d.lastWeight = d.Weight
 	}
 	d.Destination = to
+	if to.Forwarding == ipvs.Tunnel {
+		d.tunnel = tunnel{to.TunnelType, to.TunnelPort, to.TunnelFlags}
+	}
 	switch {
 	case !changed:
 	case d.Upper == 0, d.total < d.lower():
