@@ -34,7 +34,7 @@ net.ipv4.vs.*, by the same names. Of one setting, show the value alone.`,
 }
 
 func newSetCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "set NAME VALUE",
 		Short: "Change a setting of the director",
 		Long: `Change a setting of the director. It acts from the next packet on and outlives the
@@ -49,6 +49,8 @@ director. lvsx get shows all settings with their defaults; to undo is to set bac
 			return client.Set(args[0], args[1])
 		},
 	}
+	cmd.Flags().SetInterspersed(false) // -1 is a value
+	return cmd
 }
 
 func getSettings(out io.Writer, names []string, asJSON bool) error {
