@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/lvsx/lvsx/internal/host"
 )
 
 // CheckFronts tells whether addresses can be those of directors in front of this
@@ -38,7 +40,7 @@ func (d *Director) replace() error {
 			return err
 		}
 	}
-	if err := d.plane.Replace(); err != nil {
+	if err := host.InHostMounts(d.plane.Replace); err != nil {
 		return err
 	}
 	return tell()
