@@ -188,9 +188,9 @@ static __always_inline enum verdict persist(struct xdp_md *ctx, const struct flo
  * destination, which is not its own. A function of its own for its needs of the
  * stack.
  */
-static __noinline int is_elsewhere(struct xdp_md *ctx, const struct flow *flow)
+static __noinline int is_elsewhere(struct xdp_md *ctx, const struct flow *flow, __u16 arrival)
 {
-	struct bpf_fib_lookup fib = { .ifindex = ctx->ingress_ifindex };
+	struct bpf_fib_lookup fib = { .ifindex = find_interface(arrival)->ifindex };
 	long way;
 
 	address_lookup(&fib, &flow->src, &flow->dst);
@@ -203,7 +203,7 @@ static __always_inline int may_bypass(struct xdp_md *ctx, const struct flow *flo
 				      const struct service *service, const struct choice *choice)
 {
 	return unlikely(settings.switches.cache_bypass) && service->key.mark && choice->size &&
-	       is_elsewhere(ctx, flow);
+	       is_elsewhere(ctx, flow, choice->arrival);
 }
 
 /*
@@ -260,8 +260,8 @@ __noinline int choose_server(struct xdp_md *ctx, const struct flow *flow, struct
 }
 
 /* connect enters the connection that was decided on. */
-static __noinline enum verdict connect(struct xdp_md *ctx, struct packet *pkt,
-				       struct choice *choice, struct found *found)
+static __noinline enum verdict connect(struct packet *pkt, struct choice *choice,
+				       struct found *found)
 {
 	__u32 key = choice->dest;
 	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
@@ -274,7 +274,7 @@ static __noinline enum verdict connect(struct xdp_md *ctx, struct packet *pkt,
 		found->conn = NULL;
 		return VERDICT_COUNT;
 	}
-	if (!new_conn(pkt, choice, ctx->ingress_ifindex, found)) {
+	if (!new_conn(pkt, choice, found)) {
 		if (choice->control)
 			release_template(choice->control, pkt->moment.now);
 		return VERDICT_TABLE_FULL;
@@ -304,12 +304,13 @@ static __always_inline enum verdict admit(struct xdp_md *ctx, struct packet *pkt
 		.dest = DEST_NONE,
 		.place = sizeof(*pkt->eth) + header_length(pkt),
 		.size = size,
+		.arrival = pkt->arrival,
 	};
 	if (may_schedule(pkt))
 		verdict = choose_server(ctx, &pkt->flow, &pkt->moment, choice);
 	if (found->conn) /* the choice still counts what ends now (kernel: a timer does that) */
 		end(found, pkt->moment.now);
-	return verdict == VERDICT_COUNT ? connect(ctx, pkt, choice, found) : verdict;
+	return verdict == VERDICT_COUNT ? connect(pkt, choice, found) : verdict;
 }
 
 #endif

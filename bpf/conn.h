@@ -401,9 +401,9 @@ struct choice {
 	__u16 place;   /* of the packet's transport header in the frame */
 	__u16 size;    /* of what is there; 0: it is only quoted */
 	enum conn_flags flags;
-	__u8 once; /* 1: no connection is made */
-	__u16 pad;
-	__u32 teller; /* of FTP's data: location of its control connection; 0: other connections */
+	__u8 once;     /* 1: no connection is made */
+	__u16 arrival; /* as the packet has it */
+	__u32 teller;  /* of FTP's data: location of its control connection; 0: other connections */
 };
 
 /* What is being decided: it would not fit on the stack. */
@@ -447,7 +447,7 @@ static __always_inline void publish(struct conn *conn, __u32 location, struct fo
 
 /* new_conn enters a connection for a request, or finds the one that another CPU entered. */
 static __always_inline int new_conn(const struct packet *pkt, const struct choice *choice,
-				    __u32 ifindex, struct found *found)
+				    struct found *found)
 {
 	__u32 now = pkt->moment.now;
 	__u32 location = find_room(&pkt->flow, now);
@@ -456,7 +456,7 @@ static __always_inline int new_conn(const struct packet *pkt, const struct choic
 	if (!conn)
 		return 0;
 	fill(conn, &pkt->flow, choice->dest, choice->flags, now + settings.first_timeout);
-	conn->rest.hop = client_hop_from(pkt->eth, ifindex);
+	conn->rest.hop = client_hop_from(pkt->eth, pkt->arrival);
 	conn->control = choice->control;
 	conn->teller = choice->teller;
 	account_begin(choice->dest);

@@ -27,6 +27,7 @@
 #include "admit.h"
 #include "front.h"
 #include "programs.h"
+#include "vlan.h"
 
 static __always_inline struct dest *dest_of(const struct found *found)
 {
@@ -103,8 +104,7 @@ static __noinline enum verdict send_once(struct xdp_md *ctx, struct packet *pkt)
 	count_in(key, pkt->length);
 	if (unlikely(pkt->fragmented))
 		follow_once(ctx, pkt, key);
-	return forward_request(ctx, pkt, choice->flags, key, dest,
-			       find_interface(ctx->ingress_ifindex));
+	return forward_request(ctx, pkt, choice->flags, key, dest, arrival_of(pkt));
 }
 
 /* direct is the whole way of a packet. */
@@ -121,7 +121,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	if (verdict != VERDICT_COUNT)
 		return verdict;
 	if (is_icmp(pkt))
-		return leave_to(ctx, PROGRAM_ERROR);
+		return leave_to(ctx, pkt, PROGRAM_ERROR);
 	if (!is_balanced(pkt->flow.proto))
 		return VERDICT_OTHER_PROTOCOL;
 
@@ -129,15 +129,15 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	out = may_be_rip(&pkt->flow.src);
 	if (!in && !out)
 		return VERDICT_NOT_OURS;
-	from = find_interface(ctx->ingress_ifindex);
-	if (!is_for_us(from, ctx->ingress_ifindex, pkt->eth))
+	from = arrival_of(pkt);
+	if (!is_for_us(pkt, from))
 		return VERDICT_OTHER_HOST;
 	pkt->sending = from->flags & INTERFACE_HANDS_OVER ? SENDING_BEHIND : SENDING_XDP;
 	/* A client on the director may have the VIP's own address. */
 	if (likely(!is_own(ctx)) && is_martian(pkt))
 		return VERDICT_MARTIAN;
 	if (unlikely(pkt->fragmented) && !is_assorted(pkt))
-		return leave_to(ctx, PROGRAM_FRAGMENT);
+		return leave_to(ctx, pkt, PROGRAM_FRAGMENT);
 	verdict = parse_transport(ctx, pkt);
 	if (verdict != VERDICT_COUNT)
 		return verdict;
@@ -170,11 +170,14 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 
 static __always_inline int transmit(struct xdp_md *ctx, const struct hop *next)
 {
+	int action;
+
 	if (!address_frame(ctx, next))
 		return XDP_DROP;
 	if (next->ifindex == ctx->ingress_ifindex)
 		return XDP_TX;
-	return bpf_redirect_map(&ports, next->ifindex, XDP_DROP);
+	action = bpf_redirect_map(&ports, next->ifindex, XDP_DROP);
+	return likely(action == XDP_REDIRECT) ? action : send_tagged(ctx, next->ifindex);
 }
 
 /* hand_over leaves the sending to send_on(), which finds what is left to do before the packet. */
@@ -231,7 +234,7 @@ static __always_inline int conclude(struct xdp_md *ctx, struct packet *pkt, enum
 	if (unlikely(is_answered(verdict)))
 		verdict = answer(ctx, pkt, verdict);
 	if (verdict < VERDICT_MASQ_IN) {
-		action = XDP_PASS;
+		action = restore_tags(ctx, pkt) ? XDP_PASS : XDP_DROP;
 	} else if (verdict < VERDICT_DESTINATION_GONE && pkt->next.ifindex) {
 		action = send_packet(ctx, pkt);
 		if (action == XDP_DROP) /* not every driver can hand over */
@@ -249,7 +252,7 @@ int director(struct xdp_md *ctx)
 	enum verdict verdict = direct(ctx, &pkt);
 
 	if (may_be_wrapped(&pkt, verdict))
-		verdict = leave_to(ctx, PROGRAM_FRONT);
+		verdict = leave_to(ctx, &pkt, PROGRAM_FRONT);
 	return conclude(ctx, &pkt, verdict);
 }
 
@@ -275,7 +278,7 @@ int follow_fragment(struct xdp_md *ctx)
 	if (verdict == VERDICT_COUNT)
 		verdict = assort(ctx, &pkt);
 	if (verdict == VERDICT_COUNT) {
-		verdict = leave_to(ctx, PROGRAM_DIRECTOR);
+		verdict = leave_to(ctx, &pkt, PROGRAM_DIRECTOR);
 		note_assorted(ASSORTED_NOT);
 	}
 	return conclude(ctx, &pkt, verdict);
@@ -285,14 +288,19 @@ int follow_fragment(struct xdp_md *ctx)
 SEC("xdp")
 int follow_front(struct xdp_md *ctx)
 {
-	enum verdict verdict = was_unwrapped() ? VERDICT_NOT_VIP : open_front(ctx);
+	enum verdict verdict = VERDICT_OTHER_PROTOCOL;
+	struct packet pkt = {};
 
+	if (was_unwrapped())
+		verdict = VERDICT_NOT_VIP;
+	else if (open_ip(ctx, &pkt))
+		verdict = open_front(ctx);
 	if (verdict == VERDICT_COUNT) {
 		note_unwrapped();
-		verdict = leave_to(ctx, PROGRAM_DIRECTOR);
+		verdict = leave_to(ctx, &pkt, PROGRAM_DIRECTOR);
 	}
 	note_verdict(verdict, STATE_NONE);
-	return verdict < VERDICT_MASQ_IN ? XDP_PASS : XDP_DROP;
+	return verdict < VERDICT_MASQ_IN && restore_tags(ctx, &pkt) ? XDP_PASS : XDP_DROP;
 }
 
 /* Behind XDP: sends what that has left to the stack, in generic mode everything. */
@@ -305,6 +313,10 @@ int send_on(struct __sk_buff *skb)
 	if ((void *)(before + 1) > (void *)(long)skb->data)
 		return TC_ACT_UNSPEC;
 	left = *before;
+	/* Of another VLAN, which hardware took off and generic XDP does not see. */
+	if (skb->vlan_present && left.handover.ifindex && left.handover.work != HANDOVER_BACK &&
+	    bpf_skb_vlan_pop(skb))
+		return TC_ACT_SHOT;
 	if (left.cut.size && !finish_reset(skb, &left.cut))
 		return TC_ACT_SHOT;
 	if (left.handover.work == HANDOVER_SPLIT)

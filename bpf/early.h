@@ -39,15 +39,17 @@ static __noinline int pass_up(struct xdp_md *ctx, const struct early_fragment *e
  * keep has a fragment kept. Without a process, or if there are too many, it goes
  * on to the kernel. A function of its own for its needs of the stack.
  */
-static __noinline enum verdict keep(struct xdp_md *ctx, const struct packet *pkt,
+static __noinline enum verdict keep(struct xdp_md *ctx, struct packet *pkt,
 				    const struct fragment_key *key)
 {
 	struct early_fragment early = {
 		.key = *key,
 		.ifindex = ctx->ingress_ifindex,
-		.size = pkt->end - (void *)pkt->eth,
 	};
 
+	if (!restore_tags(ctx, pkt) || !open_frame(ctx, pkt))
+		return VERDICT_NO_ROOM;
+	early.size = pkt->end - (void *)pkt->eth;
 	if (early.size > EARLY_SIZE_MAX ||
 	    !take_credit(CREDIT_EARLY, EARLY_RATE, EARLY_BURST, pkt->moment.now))
 		return VERDICT_FRAGMENT;

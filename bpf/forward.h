@@ -241,9 +241,9 @@ static __always_inline void address_lookup(struct bpf_fib_lookup *fib, const uni
  * find_client_hop looks the way to the client up anew: what the FIB says, else
  * what the connection has, the way by which the request came.
  */
-static __noinline void find_client_hop(struct xdp_md *ctx, struct conn *conn)
+static __noinline void find_client_hop(struct xdp_md *ctx, struct conn *conn, __u32 arrival)
 {
-	struct bpf_fib_lookup fib = { .ifindex = ctx->ingress_ifindex };
+	struct bpf_fib_lookup fib = { .ifindex = arrival };
 	__u16 epoch = READ_ONCE(settings.epoch);
 
 	address_lookup(&fib, &conn->vip, &conn->cip);
@@ -263,7 +263,7 @@ static __always_inline int set_client_hop(struct xdp_md *ctx, struct packet *pkt
 	const struct interface *out;
 
 	if (conn->hop_epoch != READ_ONCE(settings.epoch))
-		find_client_hop(ctx, conn);
+		find_client_hop(ctx, conn, arrival_of(pkt)->ifindex);
 	out = find_interface(conn->rest.hop.ifindex);
 	if (!out->ifindex || (__u16)out->ifindex != conn->rest.hop.ifindex)
 		return 0;

@@ -245,7 +245,7 @@ static __always_inline int is_assorted(struct packet *pkt)
  */
 static __always_inline enum verdict assort(struct xdp_md *ctx, struct packet *pkt)
 {
-	const struct interface *from = find_interface(ctx->ingress_ifindex);
+	const struct interface *from = arrival_of(pkt);
 	int more = read_fragment(ctx, pkt);
 	enum verdict verdict;
 

@@ -7,6 +7,7 @@
 #include "csum.h"
 #include "maps.h"
 #include "packet.h"
+#include "service.h"
 #include "types.h"
 
 /* As much of the packet as fits in 576 bytes (RFC 1812), or in 1280 (RFC 4443). */
@@ -160,7 +161,8 @@ static __noinline int refuse(struct xdp_md *ctx, struct packet *pkt, enum verdic
 	    bpf_xdp_adjust_head(ctx, -(int)complaint_length(complaint.ipv6)) ||
 	    !write_complaint(ctx, &complaint, quoted))
 		return 0;
-	pkt->next.ifindex = ctx->ingress_ifindex;
+	pkt->handover.work = HANDOVER_BACK;
+	pkt->next.ifindex = arrival_of(pkt)->ifindex;
 	return 1;
 }
 

@@ -265,8 +265,10 @@ static __always_inline int send_out(struct __sk_buff *skb, __u32 now)
 	struct outgoing out = {};
 	int reply, request;
 
-	/* What came from elsewhere has been seen by XDP, or has passed here before. */
-	if (skb->ingress_ifindex || !settings.local_ifindex || !read_headers(skb, &out))
+	/* What came from elsewhere has been seen by XDP, or has passed here before; a VLAN's where
+	 * it left that. */
+	if (skb->ingress_ifindex || skb->vlan_present || !settings.local_ifindex ||
+	    !read_headers(skb, &out))
 		return TC_ACT_UNSPEC;
 	reply = settings.local_servers && (may_be_rip(&out.flow.src) || may_be_vip(&out.flow.src));
 	request = may_be_vip(&out.flow.dst);

@@ -223,6 +223,32 @@ struct {
 	__type(value, __u32);
 } ports SEC(".maps");
 
+/* VLAN interfaces whose frames come with their tags on, by these. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, VLANS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct vlan);
+	__type(value, __u32); /* ifindex */
+} vlan_interfaces SEC(".maps");
+
+/* VLAN interfaces by ifindex. They are no ports: XDP sends by those below. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, VLANS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct vlan);
+} vlans SEC(".maps");
+
+/* Tags of the packet under way, for when it is given back. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct taken_tags);
+} taken SEC(".maps");
+
 /* A map of its own in the object, so that the director can write it whole. */
 struct director_settings settings SEC(".data.settings");
 

@@ -19,6 +19,7 @@
 #include "extension.h"
 #include "maps.h"
 #include "types.h"
+#include "vlan.h"
 
 /* RFC 792. The kernel's <linux/icmp.h> needs a C library. */
 #define ICMP_DEST_UNREACH 3
@@ -120,7 +121,10 @@ struct packet {
 	__u16 fragmented;      /* not 0: it is a fragment; without a branch, for the verifier */
 	__u16 fragment_offset; /* in bytes */
 	__be32 fragment_id;
-	__u8 cut; /* to a RST; cuts says how */
+	__u8 cut;      /* to a RST; cuts says how */
+	__u8 untagged; /* its VLAN tags were taken off */
+	__u16 arrival; /* the interface by which it came, of VLANs theirs: low bits of its ifindex
+			*/
 };
 
 static __always_inline struct moment present(void)
@@ -276,24 +280,61 @@ static __always_inline enum verdict parse_ipv6(struct xdp_md *ctx, struct packet
 	return fill_ipv6(pkt, ip6->nexthdr, ip6 + 1);
 }
 
-/*
- * parse fills pkt with the headers, or says why the packet is none of ours.
- * VERDICT_COUNT means: go on.
- */
-static __always_inline enum verdict parse(struct xdp_md *ctx, struct packet *pkt)
+/* open_frame looks at a frame anew. */
+static __always_inline int open_frame(struct xdp_md *ctx, struct packet *pkt)
 {
 	void *data = (void *)(long)ctx->data;
 
 	pkt->end = (void *)(long)ctx->data_end;
 	pkt->eth = data;
 	pkt->ip = data + sizeof(*pkt->eth);
-	if ((void *)(pkt->ip + 1) > pkt->end)
+	return (void *)(pkt->ip + 1) <= pkt->end;
+}
+
+/* take_tags makes a tagged frame one that arrived by its VLAN's interface. */
+static __always_inline int take_tags(struct xdp_md *ctx, struct packet *pkt)
+{
+	__u32 arrival = is_tag(ether_type(pkt->eth)) ? untag(ctx) : 0;
+
+	if (!arrival)
+		return 0;
+	pkt->untagged = 1;
+	pkt->arrival = arrival;
+	return open_frame(ctx, pkt);
+}
+
+/* restore_tags makes a frame what it was when it came. */
+static __always_inline int restore_tags(struct xdp_md *ctx, struct packet *pkt)
+{
+	if (likely(!pkt->untagged))
+		return 1;
+	pkt->untagged = 0;
+	return retag(ctx);
+}
+
+/* open_ip looks at a frame that has just come; 0: it carries no IP, or of a VLAN not ours. */
+static __always_inline int open_ip(struct xdp_md *ctx, struct packet *pkt)
+{
+	__be16 type;
+
+	pkt->arrival = ctx->ingress_ifindex;
+	if (!open_frame(ctx, pkt))
+		return 0;
+	type = ether_type(pkt->eth);
+	return likely(type == bpf_htons(ETH_P_IP)) || type == bpf_htons(ETH_P_IPV6) ||
+	       take_tags(ctx, pkt);
+}
+
+/*
+ * parse fills pkt with the headers, or says why the packet is none of ours.
+ * VERDICT_COUNT means: go on.
+ */
+static __always_inline enum verdict parse(struct xdp_md *ctx, struct packet *pkt)
+{
+	if (!open_ip(ctx, pkt))
 		return VERDICT_OTHER_PROTOCOL;
-	if (likely(ether_type(pkt->eth) == bpf_htons(ETH_P_IP)))
-		return parse_ipv4(pkt);
-	if (ether_type(pkt->eth) == bpf_htons(ETH_P_IPV6))
-		return parse_ipv6(ctx, pkt);
-	return VERDICT_OTHER_PROTOCOL;
+	return likely(ether_type(pkt->eth) == bpf_htons(ETH_P_IP)) ? parse_ipv4(pkt)
+								   : parse_ipv6(ctx, pkt);
 }
 
 /* tcp_state_idx(): RST before SYN before FIN before ACK. */

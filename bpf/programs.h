@@ -9,7 +9,9 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#include "packet.h"
 #include "types.h"
+#include "vlan.h"
 
 int director(struct xdp_md *ctx);
 int follow_error(struct xdp_md *ctx);
@@ -39,8 +41,11 @@ struct {
 };
 
 /* leave_to goes on with another program, from the packet as it came. It does not come back. */
-static __always_inline enum verdict leave_to(struct xdp_md *ctx, enum program program)
+static __always_inline enum verdict leave_to(struct xdp_md *ctx, struct packet *pkt,
+					     enum program program)
 {
+	if (!restore_tags(ctx, pkt))
+		return VERDICT_NO_ROOM;
 	bpf_tail_call_static(ctx, &programs, program);
 	return VERDICT_NO_PROGRAM;
 }

@@ -426,7 +426,7 @@ static __always_inline enum verdict relate(struct xdp_md *ctx, struct packet *pk
 		return VERDICT_FRAGMENT;
 	if ((void *)(icmp + 1) > pkt->end || !is_followed(pkt, icmp))
 		return VERDICT_UNRELATED;
-	if (!is_for_us(find_interface(ctx->ingress_ifindex), ctx->ingress_ifindex, pkt->eth))
+	if (!is_for_us(pkt, arrival_of(pkt)))
 		return VERDICT_OTHER_HOST;
 	if (is_martian(pkt) && !is_own(ctx))
 		return VERDICT_MARTIAN;

@@ -19,6 +19,7 @@
 #include "icmp.h"
 #include "maps.h"
 #include "packet.h"
+#include "service.h"
 #include "types.h"
 
 static __always_inline int is_gone(const struct dest *dest)
@@ -256,7 +257,8 @@ static __always_inline int send_back(struct xdp_md *ctx, struct packet *pkt)
 	__builtin_memcpy(pkt->next.smac, pkt->eth->h_dest, sizeof(pkt->next.smac));
 	if (!become_reset(ctx, pkt, 1))
 		return 0;
-	pkt->next.ifindex = ctx->ingress_ifindex;
+	pkt->handover.work = HANDOVER_BACK;
+	pkt->next.ifindex = arrival_of(pkt)->ifindex;
 	return 1;
 }
 

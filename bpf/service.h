@@ -48,11 +48,15 @@ static __always_inline int is_own(const struct xdp_md *ctx)
 	return ctx->ingress_ifindex == settings.local_ifindex;
 }
 
-/* A switch may flood what is for others; the kernel's IPVS leaves that alone, too. */
-static __always_inline int is_for_us(const struct interface *interface, __u32 ifindex,
-				     const struct ethhdr *eth)
+static __always_inline const struct interface *arrival_of(const struct packet *pkt)
 {
-	return interface->ifindex == ifindex && is_same_mac(eth->h_dest, interface->mac);
+	return find_interface(pkt->arrival);
+}
+
+/* A switch may flood what is for others; the kernel's IPVS leaves that alone, too. */
+static __always_inline int is_for_us(const struct packet *pkt, const struct interface *from)
+{
+	return (__u16)from->ifindex == pkt->arrival && is_same_mac(pkt->eth->h_dest, from->mac);
 }
 
 #define SERVICE_NONE 0xffffffff

@@ -20,6 +20,7 @@
 #include "types/conn.h"
 #include "types/life.h"
 #include "types/fragment.h"
+#include "types/vlan.h"
 #include "types/settings.h"
 #include "types/local.h"
 #include "types/handover.h"

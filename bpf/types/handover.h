@@ -10,6 +10,7 @@ enum handover_work {
 	HANDOVER_MASQ,	 /* the transport checksum follows a change of one address and port */
 	HANDOVER_TUNNEL, /* an outer header is to be put in front */
 	HANDOVER_SPLIT,	 /* it is too big, and to be cut into fragments */
+	HANDOVER_BACK,	 /* an answer: it goes to where the packet came from */
 } __attribute__((packed));
 
 /*

@@ -54,7 +54,7 @@ type directorChoice struct {
 	Size    uint16
 	Flags   directorConnFlags
 	Once    uint8
-	Pad     uint16
+	Arrival uint16
 	Teller  uint32
 }
 
@@ -293,6 +293,7 @@ const (
 	directorHandoverWorkHANDOVER_MASQ   directorHandoverWork = 1
 	directorHandoverWorkHANDOVER_TUNNEL directorHandoverWork = 2
 	directorHandoverWorkHANDOVER_SPLIT  directorHandoverWork = 3
+	directorHandoverWorkHANDOVER_BACK   directorHandoverWork = 4
 )
 
 type directorHop struct {
@@ -536,6 +537,16 @@ type directorTableLine struct {
 	Positions [32]uint16
 }
 
+type directorTakenTags struct {
+	_    structs.HostLayout
+	Tags [2]struct {
+		_       structs.HostLayout
+		Type    uint16
+		Control uint16
+	}
+	Count uint32
+}
+
 type directorTestCase struct {
 	_       structs.HostLayout
 	Now     uint32
@@ -622,6 +633,19 @@ const (
 	directorVerdictVERDICT_COUNT             directorVerdict = 44
 )
 
+type directorVlan struct {
+	_    structs.HostLayout
+	Port uint32
+	Tags [2]directorVlanBits
+}
+
+type directorVlanBits uint16
+
+const (
+	directorVlanBitsVLAN_ID      directorVlanBits = 4095
+	directorVlanBitsVLAN_SERVICE directorVlanBits = 32768
+)
+
 type directorWildcards uint32
 
 const (
@@ -667,11 +691,14 @@ const (
 	directorMapSplitPayloads   = "split_payloads"
 	directorMapSysctls         = "sysctls"
 	directorMapTables          = "tables"
+	directorMapTaken           = "taken"
 	directorMapTemplateKeys    = "template_keys"
 	directorMapTimeouts        = "timeouts"
 	directorMapTunnelTypes     = "tunnel_types"
 	directorMapUnwrapped       = "unwrapped"
 	directorMapVerdicts        = "verdicts"
+	directorMapVlanInterfaces  = "vlan_interfaces"
+	directorMapVlans           = "vlans"
 	directorProgDirector       = "director"
 	directorProgFollowError    = "follow_error"
 	directorProgFollowFragment = "follow_fragment"
@@ -780,11 +807,14 @@ type directorMapSpecs struct {
 	SplitPayloads  *ebpf.MapSpec `ebpf:"split_payloads"`
 	Sysctls        *ebpf.MapSpec `ebpf:"sysctls"`
 	Tables         *ebpf.MapSpec `ebpf:"tables"`
+	Taken          *ebpf.MapSpec `ebpf:"taken"`
 	TemplateKeys   *ebpf.MapSpec `ebpf:"template_keys"`
 	Timeouts       *ebpf.MapSpec `ebpf:"timeouts"`
 	TunnelTypes    *ebpf.MapSpec `ebpf:"tunnel_types"`
 	Unwrapped      *ebpf.MapSpec `ebpf:"unwrapped"`
 	Verdicts       *ebpf.MapSpec `ebpf:"verdicts"`
+	VlanInterfaces *ebpf.MapSpec `ebpf:"vlan_interfaces"`
+	Vlans          *ebpf.MapSpec `ebpf:"vlans"`
 }
 
 // directorVariableSpecs contains global variables before they are loaded into the kernel.
@@ -855,11 +885,14 @@ type directorMaps struct {
 	SplitPayloads  *ebpf.Map `ebpf:"split_payloads"`
 	Sysctls        *ebpf.Map `ebpf:"sysctls"`
 	Tables         *ebpf.Map `ebpf:"tables"`
+	Taken          *ebpf.Map `ebpf:"taken"`
 	TemplateKeys   *ebpf.Map `ebpf:"template_keys"`
 	Timeouts       *ebpf.Map `ebpf:"timeouts"`
 	TunnelTypes    *ebpf.Map `ebpf:"tunnel_types"`
 	Unwrapped      *ebpf.Map `ebpf:"unwrapped"`
 	Verdicts       *ebpf.Map `ebpf:"verdicts"`
+	VlanInterfaces *ebpf.Map `ebpf:"vlan_interfaces"`
+	Vlans          *ebpf.Map `ebpf:"vlans"`
 }
 
 func (m *directorMaps) Close() error {
@@ -898,11 +931,14 @@ func (m *directorMaps) Close() error {
 		m.SplitPayloads,
 		m.Sysctls,
 		m.Tables,
+		m.Taken,
 		m.TemplateKeys,
 		m.Timeouts,
 		m.TunnelTypes,
 		m.Unwrapped,
 		m.Verdicts,
+		m.VlanInterfaces,
+		m.Vlans,
 	)
 }
 

@@ -15,14 +15,19 @@ import (
 // Interface is what the datapath must know of one that it receives on or
 // sends from.
 type Interface struct {
-	Index int
-	MAC   net.HardwareAddr
-	MTU   int
-	Mode  Mode // as attached; empty: it only sends
+	Index  int
+	MAC    net.HardwareAddr
+	MTU    int
+	Mode   Mode // as attached; empty: it only sends, or is a VLAN of a port that is attached
+	VLAN   VLAN
+	Master int // the bond that it is a part of, 0: of none
 }
 
 // SetInterfaces replaces all that the datapath knows of interfaces.
 func (d *Dataplane) SetInterfaces(interfaces []Interface) error {
+	if err := d.setVLANs(interfaces); err != nil {
+		return err
+	}
 	slots := uint32(len(d.settings.Interfaces))
 	known := make(map[uint32]bool)
 	for _, i := range interfaces {
@@ -44,18 +49,18 @@ func (d *Dataplane) SetInterfaces(interfaces []Interface) error {
 		if d.HandsOver(i.Index) {
 			at.Flags |= uint32(directorInterfaceFlagsINTERFACE_HANDS_OVER)
 		}
-		if d.splits(i.Index) {
+		if d.splits(i.Index) || d.splits(i.VLAN.Port) || d.splits(i.Master) {
 			at.Flags |= uint32(directorInterfaceFlagsINTERFACE_SPLITS)
 		}
 		atomic.StoreUint32(&at.Ifindex, uint32(i.Index))
-		if err := d.maps.Ports.Put(uint32(i.Index), uint32(i.Index)); err != nil {
-			return fmt.Errorf("let interface %d send: %w", i.Index, err)
+		if err := d.setPort(i); err != nil {
+			return err
 		}
 	}
 	for slot := range slots {
 		if at := &d.settings.Interfaces[slot]; at.Ifindex != 0 && !known[slot] {
-			if err := d.maps.Ports.Delete(at.Ifindex); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-				return fmt.Errorf("stop interface %d sending: %w", at.Ifindex, err)
+			if err := d.removePort(at.Ifindex); err != nil {
+				return err
 			}
 			atomic.StoreUint32(&at.Ifindex, 0)
 		}
@@ -65,6 +70,25 @@ func (d *Dataplane) SetInterfaces(interfaces []Interface) error {
 		own = 0
 	}
 	atomic.StoreUint32(&d.settings.LocalIfindex, own)
+	return nil
+}
+
+// setPort lets an interface send. By a VLAN's XDP cannot: frames leave by the port
+// below with its tags on.
+func (d *Dataplane) setPort(i Interface) error {
+	if i.VLAN.Port != 0 {
+		return d.removePort(uint32(i.Index))
+	}
+	if err := d.maps.Ports.Put(uint32(i.Index), uint32(i.Index)); err != nil {
+		return fmt.Errorf("let interface %d send: %w", i.Index, err)
+	}
+	return nil
+}
+
+func (d *Dataplane) removePort(ifindex uint32) error {
+	if err := d.maps.Ports.Delete(ifindex); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("stop interface %d sending: %w", ifindex, err)
+	}
 	return nil
 }
 
