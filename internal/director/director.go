@@ -192,7 +192,7 @@ func (d *Director) refresh() {
 		return
 	}
 	d.ports.update(links)
-	rips := d.ways.look(links)
+	rips := d.ways.look(d.ports.withRoomForTags(links))
 	d.tellAddresses()
 	d.resolve(rips)
 	d.plane.ForgetClientHops()

@@ -105,8 +105,12 @@ func (p *ports) watchEgress() {
 	if p.plane.Own() == 0 {
 		return
 	}
-	for ifindex := range p.plane.Attached() {
-		err := host.InHostMounts(func() error { return p.plane.AttachEgress(ifindex) })
+	attached := p.plane.Attached()
+	for _, l := range p.links {
+		if _, has := attached[l.Index]; !has && !p.isCovered(l) {
+			continue
+		}
+		err := host.InHostMounts(func() error { return p.plane.AttachEgress(l.Index) })
 		if err != nil {
 			p.log.Error("watch the director's own packets", "error", err)
 		}

@@ -91,7 +91,7 @@ func removeStaleState(stateDir string, names []string) error {
 // removeFiles removes what a director keeps in the state directory.
 func removeFiles(stateDir string) error {
 	var errs []error
-	for _, name := range []string{lockFile, receiveOffloadFile, loopbackFile, filepath.Base(control.SocketPath(""))} {
+	for _, name := range []string{lockFile, receiveOffloadFile, vlanOffloadFile, loopbackFile, filepath.Base(control.SocketPath(""))} {
 		if err := os.Remove(filepath.Join(stateDir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("remove state: %w", err))
 		}

@@ -3,13 +3,9 @@
 package director
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -48,7 +44,8 @@ type ports struct {
 	failed   map[string]error // why an interface is not attached
 	stateDir string
 	adopted  map[int]bool // interfaces that an earlier director attached to
-	merging  []string     // interfaces whose receive offload was turned off
+	merging  offload      // of received packets
+	tags     offload      // of VLANs
 	local    error        // why the machine's own packets are not balanced
 }
 
@@ -59,36 +56,33 @@ func (p *ports) init(stateDir string, plane *dataplane.Dataplane, options Option
 	for ifindex := range plane.Attached() {
 		p.adopted[ifindex] = true
 	}
-	text, err := os.ReadFile(p.mergingPath())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read state: %w", err)
-	}
-	if err := json.Unmarshal(text, &p.merging); err != nil {
-		return fmt.Errorf("read %s: %w", p.mergingPath(), err)
-	}
-	return nil
+	p.merging = offload{is: host.ReceiveOffload, set: host.SetReceiveOffload}
+	p.tags = offload{is: host.VLANOffload, set: host.SetVLANOffload}
+	return errors.Join(p.merging.load(stateDir, receiveOffloadFile), p.tags.load(stateDir, vlanOffloadFile))
 }
 
 // isWanted tells whether to attach to a link. Left to itself the director takes
 // every Ethernet interface that addresses can be on: of a bridge or bond that
-// is the bridge or bond, not its ports.
+// is the bridge or bond, not its ports. A port stands for the VLANs on it, too.
 func (p *ports) isWanted(l host.Link) bool {
 	if len(p.wanted) > 0 {
-		return slices.Contains(p.wanted, l.Name)
+		return slices.Contains(p.wanted, l.Name) || slices.Contains(p.wanted, p.nameOf(p.vlanOf(l).Port))
 	}
 	return l.Ethernet && !l.Loopback && l.Master == 0 && l.Name != ownInterface && l.Name != ownPeer
 }
 
 // update attaches to what came, lets go of what went, and tells the datapath.
 func (p *ports) update(links []host.Link) {
-	p.links = links
 	known := make(map[int]bool)
 	for _, l := range links {
 		known[l.Index] = true
 	}
+	for _, l := range p.links {
+		if !known[l.Index] {
+			p.report(l.Name, p.detach(l.Index))
+		}
+	}
+	p.links = links
 	attached := p.plane.Attached()
 	for ifindex := range attached {
 		if !known[ifindex] {
@@ -97,11 +91,16 @@ func (p *ports) update(links []host.Link) {
 	}
 	p.updateLocal(known)
 	p.tell() // before a new program sees its first packet
-	for _, l := range links {
-		if _, has := attached[l.Index]; p.isWanted(l) && !has {
+	for _, l := range portsFirst(links) {
+		_, has := attached[l.Index]
+		switch covered := p.isCovered(l); {
+		case covered && has:
+			p.report(l.Name, p.detach(l.Index))
+		case p.isWanted(l) && !covered && !has:
 			p.report(l.Name, p.attach(l))
 		}
 	}
+	p.keepTags()
 	p.watchEgress()
 	p.tell()
 }
@@ -121,11 +120,16 @@ func (p *ports) report(name string, err error) {
 // attach chooses the mode. A veth takes redirected frames only from a peer that
 // runs a program, too, which cannot be known: generic unless asked for.
 func (p *ports) attach(l host.Link) error {
-	if !l.Ethernet {
+	switch master := p.linkOf(l.Master); {
+	case !l.Ethernet:
 		return errors.New("it is no Ethernet interface")
+	case master.Kind == "bond", master.Kind == "bridge":
+		return fmt.Errorf("it is a port of %s, whose packets they are: give --interface %s", master.Name, master.Name)
+	case l.Lower != 0 && p.mode == Native:
+		return fmt.Errorf("it is a VLAN, which has no driver: give --interface %s", p.nameOf(p.vlanOf(l).Port))
 	}
 	mode := dataplane.Generic
-	if p.mode == Native || p.mode == Auto && l.Kind == "device" {
+	if p.mode == Native || p.mode == Auto && p.isHardware(l) {
 		mode = dataplane.Native
 	}
 	err := p.attachAs(l, mode)
@@ -138,6 +142,15 @@ func (p *ports) attach(l host.Link) error {
 	}
 	p.log.Info("attached", "interface", l.Name, "xdp", mode)
 	return nil
+}
+
+// isHardware tells whether a driver runs behind a link that may know XDP.
+func (p *ports) isHardware(l host.Link) bool {
+	if l.Kind != "bond" {
+		return l.Kind == "device"
+	}
+	parts := slices.DeleteFunc(slices.Clone(p.links), func(part host.Link) bool { return part.Master != l.Index })
+	return len(parts) > 0 && !slices.ContainsFunc(parts, func(part host.Link) bool { return part.Kind != "device" })
 }
 
 func (p *ports) attachAs(l host.Link, mode dataplane.Mode) error {
@@ -156,10 +169,10 @@ func (p *ports) detach(ifindex int) error {
 func (p *ports) tell() {
 	attached := p.plane.Attached()
 	var interfaces []dataplane.Interface
-	for _, l := range p.links {
+	for _, l := range p.withRoomForTags(p.links) {
 		if l.Ethernet && !l.Loopback && len(l.MAC) == 6 {
 			interfaces = append(interfaces, dataplane.Interface{
-				Index: l.Index, MAC: l.MAC, MTU: l.MTU, Mode: attached[l.Index],
+				Index: l.Index, MAC: l.MAC, MTU: l.MTU, Mode: attached[l.Index], VLAN: p.vlanOf(l), Master: l.Master,
 			})
 		}
 	}
@@ -223,41 +236,15 @@ func (p *ports) detachAll() error {
 	for ifindex := range p.plane.Attached() {
 		errs = append(errs, p.plane.Detach(ifindex))
 	}
-	return errors.Join(append(errs, p.removeLocal(), p.startMerging())...)
-}
-
-// receiveOffloadFile lists the interfaces to give their receive offload back.
-const receiveOffloadFile = "receive-offload.json"
-
-func (p *ports) mergingPath() string {
-	return filepath.Join(p.stateDir, receiveOffloadFile)
+	return errors.Join(append(errs, p.removeLocal(), p.merging.restore(), p.tags.restore())...)
 }
 
 // stopMerging turns receive offload off where generic XDP would see packets
-// merged above the MTU, which it cannot redirect, and remembers where.
+// merged above the MTU, which it cannot redirect.
 func (p *ports) stopMerging(name string) error {
-	merges, err := host.ReceiveOffload(name)
-	if err != nil || !merges || slices.Contains(p.merging, name) {
-		return err
+	done, err := p.merging.turnOff(name)
+	if done {
+		p.log.Info("turning receive offload off, generic XDP cannot send merged packets on", "interface", name)
 	}
-	text, err := json.Marshal(append(p.merging, name))
-	if err != nil {
-		return fmt.Errorf("write state: %w", err)
-	}
-	if err := writeWhole(p.mergingPath(), text); err != nil {
-		return err
-	}
-	p.merging = append(p.merging, name)
-	p.log.Info("turning receive offload off, generic XDP cannot send merged packets on", "interface", name)
-	return host.SetReceiveOffload(name, false)
-}
-
-func (p *ports) startMerging() error {
-	var errs []error
-	for _, name := range p.merging {
-		if _, err := host.LinkByName(name); err == nil {
-			errs = append(errs, host.SetReceiveOffload(name, true))
-		}
-	}
-	return errors.Join(errs...)
+	return err
 }

@@ -26,7 +26,15 @@ type Link struct {
 	ARP      bool // the link resolves neighbours: not loopback, tunnel or NOARP
 	Ethernet bool // frames carry an Ethernet header
 	Master   int  // index of the bridge or bond that the link is a port of, or 0
+	Lower    int  // index of the link that a VLAN is on, or 0
+	VLAN     VLAN // of a VLAN
 	XDP      XDPMode
+}
+
+// VLAN is the tag of a VLAN's frames.
+type VLAN struct {
+	ID      uint16
+	Service bool // 802.1ad, not 802.1Q
 }
 
 // XDPMode is how a link runs an XDP program.
@@ -200,7 +208,7 @@ func (noLinkError) Is(target error) bool { return target == os.ErrNotExist }
 
 func toLink(l netlink.Link) Link {
 	a := l.Attrs()
-	return Link{
+	link := Link{
 		Name:     a.Name,
 		Index:    a.Index,
 		Kind:     l.Type(),
@@ -214,6 +222,12 @@ func toLink(l netlink.Link) Link {
 		Master:   a.MasterIndex,
 		XDP:      xdpMode(a.Xdp),
 	}
+	// What is below one in another namespace has a number there.
+	if vlan, ok := l.(*netlink.Vlan); ok && a.NetNsID < 0 {
+		link.Lower = a.ParentIndex
+		link.VLAN = VLAN{ID: uint16(vlan.VlanId), Service: vlan.VlanProtocol == netlink.VLAN_PROTOCOL_8021AD}
+	}
+	return link
 }
 
 func xdpMode(x *netlink.LinkXdp) XDPMode {

@@ -28,6 +28,30 @@ func SetReceiveOffload(link string, on bool) error {
 	return setFeatures(link, []string{"rx-gro"}, on)
 }
 
+// vlanParsers are what `ethtool -K LINK rxvlan off rx-vlan-stag-hw-parse off`
+// turns off.
+var vlanParsers = []string{"rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"}
+
+// SetVLANOffload turns on or off that the link takes VLAN tags out of received
+// frames, where XDP does not see them.
+func SetVLANOffload(link string, on bool) error {
+	return setFeatures(link, vlanParsers, on)
+}
+
+// VLANOffload tells whether it does.
+func VLANOffload(link string) (bool, error) {
+	tool, err := ethtool.NewEthtool()
+	if err != nil {
+		return false, fmt.Errorf("open ethtool: %w", err)
+	}
+	defer tool.Close()
+	states, err := tool.FeaturesWithState(link)
+	if err != nil {
+		return false, fmt.Errorf("read features of %s: %w", link, err)
+	}
+	return slices.ContainsFunc(vlanParsers, func(name string) bool { return states[name].Active }), nil
+}
+
 // setFeatures sets all features whose names begin so, but for those that the
 // link cannot change.
 func setFeatures(link string, prefixes []string, on bool) error {
