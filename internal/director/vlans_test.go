@@ -103,3 +103,36 @@ func TestAttachElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// In the driver a frame with two tags must be one that a port of its MTU redirects.
+func TestRoomForTags(t *testing.T) {
+	inNetwork(t, func(d *Director) {
+		port, err := host.LinkByName("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		vlan := func(index, lower, mtu int) host.Link {
+			return host.Link{Index: index, Lower: lower, MTU: mtu, VLAN: host.VLAN{ID: uint16(index)}}
+		}
+		links := []host.Link{port, vlan(100, port.Index, 1500), vlan(101, 100, 1500), vlan(102, 100, 1400)}
+		p := &ports{plane: d.plane, links: links}
+		mtus := func() (all []int) {
+			for _, l := range p.withRoomForTags(links) {
+				all = append(all, l.MTU)
+			}
+			return all
+		}
+		if diff := cmp.Diff([]int{1500, 1500, 1500, 1400}, mtus()); diff != "" {
+			t.Errorf("without a program (-want +got):\n%s", diff)
+		}
+		if err := d.plane.Attach(port.Index, dataplane.Native); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]int{1500, 1500, 1496, 1400}, mtus()); diff != "" {
+			t.Errorf("with one in the driver (-want +got):\n%s", diff)
+		}
+		if err := d.plane.Detach(port.Index); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
