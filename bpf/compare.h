@@ -10,6 +10,9 @@
 #include "maps.h"
 #include "types.h"
 
+/* Servers looked at in one turn: a turn's call costs more than a comparison. */
+#define COMPARED_AT_ONCE 4
+
 struct comparison {
 	__u32 slot;
 	__u32 end;
@@ -38,7 +41,7 @@ static __always_inline int is_better(const struct comparison *best, __s64 load, 
 	}
 }
 
-static long compare_step(__u32 i __attribute__((unused)), struct comparison *best)
+static __always_inline long compare_one(struct comparison *best)
 {
 	__u32 key = best->slot;
 	const struct dest_load *loads;
@@ -69,6 +72,15 @@ static long compare_step(__u32 i __attribute__((unused)), struct comparison *bes
 		best->dest = key; /* never queue while one is idle */
 		return 1;
 	}
+	return 0;
+}
+
+static long compare_step(__u32 turn __attribute__((unused)), struct comparison *best)
+{
+#pragma unroll
+	for (int i = 0; i < COMPARED_AT_ONCE; i++)
+		if (compare_one(best))
+			return 1;
 	return 0;
 }
 
