@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -19,8 +20,9 @@ import (
 type pair struct {
 	*bench
 	model *reference.Director
-	run   runner // of what comes in
-	left  []byte // of the last packet that came in
+	port  *reference.Trunk // the model's interface, without VLANs
+	run   runner           // of what comes in
+	left  []byte           // of the last packet that came in
 
 	leaving runner    // of what goes out
 	wall    time.Time // what Reap is told
@@ -46,6 +48,7 @@ func newPair(t *testing.T, connections int) *pair {
 		t.Fatal(err)
 	}
 	p.model = reference.New(reference.MAC(directorMAC), reference.Clock{Ticks: b.clock.ticks, Duration: b.clock.duration})
+	p.port = reference.NewTrunk(p.model)
 	p.model.MTU = pairMTU
 	p.model.TakenForVIP, p.model.TakenForRIP = p.vips.has, p.rips.has
 	p.model.Forwards = b.makeElsewhere()
@@ -57,7 +60,11 @@ func newPair(t *testing.T, connections int) *pair {
 // both sends a frame through both and says what they did differently.
 func (p *pair) both(frame []byte) (verdict reference.Verdict, wrong string) {
 	p.model.Dice = p.dice
-	return p.decide(frame, p.model.Receive(frame), 0)
+	want, tags := p.port.Receive(frame)
+	if tags != "" { // of a priority alone
+		want.Frame = slices.Insert(slices.Clone(want.Frame), 12, []byte(tags)...)
+	}
+	return p.decide(frame, want, 0)
 }
 
 // decide has the datapath decide of a frame that comes in by an interface, 0: by
