@@ -296,7 +296,7 @@ func TestPinsOfOthersStay(t *testing.T) {
 // What the attached program leaves packets to is there when no process is, and
 // of an earlier process once another program is attached.
 func TestProgramsOutlive(t *testing.T) {
-	config := Config{PinDir: pinDir(t), Namespace: 7}
+	config := Config{PinDir: pinDir(t), Namespace: 7, Fronts: true}
 	first := openPinned(t, config, 100)
 	first.close()
 	pins := pinnedPrograms(t, config)
