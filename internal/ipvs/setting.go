@@ -106,7 +106,7 @@ func FindSetting(name string) (Setting, error) {
 // Parse reads a value that the setting may have.
 func (s Setting) Parse(text string) (int32, error) {
 	if s.Fixed != "" {
-		return 0, fmt.Errorf("set %s: %s", s.Name, s.Fixed)
+		return 0, fmt.Errorf("set %s: it stays at %s (%s): %s", s.Name, s.Value, s.About, s.Fixed)
 	}
 	value, err := strconv.ParseInt(strings.TrimSpace(text), 10, 32)
 	switch {

@@ -30,8 +30,8 @@ func TestSettingParse(t *testing.T) {
 		{"conn_reuse_mode", "", 0, `set conn_reuse_mode: "" is not a number`},
 		{"conn_reuse_mode", "on", 0, `set conn_reuse_mode: "on" is not a number`},
 		{"conn_reuse_mode", "1.5", 0, `set conn_reuse_mode: "1.5" is not a number`},
-		{"snat_reroute", "0", 0, "set snat_reroute: they always do"},
-		{"sync_threshold", "5 60", 0, "set sync_threshold: there is no sync daemon yet"},
+		{"snat_reroute", "0", 0, "set snat_reroute: it stays at 1 (NAT replies take the route that the VIP's packets take): they always do"},
+		{"sync_threshold", "5 60", 0, "set sync_threshold: it stays at 3 50 (packets before a connection is sent, and between): there is no sync daemon yet"},
 	} {
 		s, err := ipvs.FindSetting(test.name)
 		if err != nil {
