@@ -132,7 +132,7 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 	from = arrival_of(pkt);
 	if (!is_for_us(pkt, from))
 		return VERDICT_OTHER_HOST;
-	pkt->sending = from->flags & INTERFACE_HANDS_OVER ? SENDING_BEHIND : SENDING_XDP;
+	pkt->sending = sending_from(from);
 	/* A client on the director may have the VIP's own address. */
 	if (likely(!is_own(ctx)) && is_martian(pkt))
 		return VERDICT_MARTIAN;

@@ -249,7 +249,7 @@ static __always_inline enum verdict assort(struct xdp_md *ctx, struct packet *pk
 	int more = read_fragment(ctx, pkt);
 	enum verdict verdict;
 
-	pkt->sending = from->flags & INTERFACE_HANDS_OVER ? SENDING_BEHIND : SENDING_XDP;
+	pkt->sending = sending_from(from);
 	if (!pkt->fragment_offset && !more) {
 		note_assorted(ASSORTED_WHOLE);
 		return VERDICT_COUNT;

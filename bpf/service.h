@@ -53,6 +53,12 @@ static __always_inline const struct interface *arrival_of(const struct packet *p
 	return find_interface(pkt->arrival);
 }
 
+/* Who sends what came by an interface. */
+static __always_inline enum sending sending_from(const struct interface *from)
+{
+	return from->flags & INTERFACE_HANDS_OVER ? SENDING_BEHIND : SENDING_XDP;
+}
+
 /* A switch may flood what is for others; the kernel's IPVS leaves that alone, too. */
 static __always_inline int is_for_us(const struct packet *pkt, const struct interface *from)
 {

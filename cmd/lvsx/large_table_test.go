@@ -110,17 +110,7 @@ type liveDirector struct {
 func startDirector(t *testing.T, name string, args ...string) *liveDirector {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
-	d := &liveDirector{testenv.Namespace(t, name), t}
-	err := d.Do(func() error {
-		if err := host.AddVeth(host.VethEnd{Name: "eth0"}, host.VethEnd{Name: "peer"}); err != nil {
-			return err
-		}
-		_, err := host.AddAddress("eth0", netip.MustParsePrefix("10.0.0.1/24"))
-		return errors.Join(err, host.SetUp("eth0"), host.SetUp("peer"))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := &liveDirector{namespaceOfDirector(t, name), t}
 	director := d.Command(program(t, "lvsx"), append([]string{"director", "--interface", "eth0"}, args...)...)
 	var log bytes.Buffer
 	director.Stdout, director.Stderr = &log, &log
@@ -132,14 +122,39 @@ func startDirector(t *testing.T, name string, args ...string) *liveDirector {
 			t.Errorf("director: %v\n%s", err, &log)
 		}
 	})
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); d.Command(program(t, "ipvsadm"), "-L").Run() != nil; <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatal("the director is not ready after a minute")
-		}
+	if !isReady(func() error { return d.Command(program(t, "ipvsadm"), "-L").Run() }) {
+		t.Fatal("the director is not ready after a minute")
 	}
 	return d
+}
+
+// namespaceOfDirector is a network namespace with one interface, eth0.
+func namespaceOfDirector(t *testing.T, name string) *host.Namespace {
+	t.Helper()
+	n := testenv.Namespace(t, name)
+	err := n.Do(func() error {
+		if err := host.AddVeth(host.VethEnd{Name: "eth0"}, host.VethEnd{Name: "peer"}); err != nil {
+			return err
+		}
+		_, err := host.AddAddress("eth0", netip.MustParsePrefix("10.0.0.1/24"))
+		return errors.Join(err, host.SetUp("eth0"), host.SetUp("peer"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// isReady tells whether what asks the director succeeds within a minute.
+func isReady(ask func() error) bool {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+		if ask() == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // program returns the path of what TestMain has put into PATH.

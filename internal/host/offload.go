@@ -40,16 +40,7 @@ func SetVLANOffload(link string, on bool) error {
 
 // VLANOffload tells whether it does.
 func VLANOffload(link string) (bool, error) {
-	tool, err := ethtool.NewEthtool()
-	if err != nil {
-		return false, fmt.Errorf("open ethtool: %w", err)
-	}
-	defer tool.Close()
-	states, err := tool.FeaturesWithState(link)
-	if err != nil {
-		return false, fmt.Errorf("read features of %s: %w", link, err)
-	}
-	return slices.ContainsFunc(vlanParsers, func(name string) bool { return states[name].Active }), nil
+	return anyActive(link, vlanParsers...)
 }
 
 // setFeatures sets all features whose names begin so, but for those that the
@@ -84,6 +75,11 @@ func setFeatures(link string, prefixes []string, on bool) error {
 // ReceiveOffload tells whether the link merges received packets (GRO or LRO)
 // before XDP in generic mode sees them.
 func ReceiveOffload(link string) (bool, error) {
+	return anyActive(link, "rx-gro", "rx-lro")
+}
+
+// anyActive tells whether a link has any of the features on.
+func anyActive(link string, features ...string) (bool, error) {
 	tool, err := ethtool.NewEthtool()
 	if err != nil {
 		return false, fmt.Errorf("open ethtool: %w", err)
@@ -93,5 +89,5 @@ func ReceiveOffload(link string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read features of %s: %w", link, err)
 	}
-	return states["rx-gro"].Active || states["rx-lro"].Active, nil
+	return slices.ContainsFunc(features, func(name string) bool { return states[name].Active }), nil
 }
