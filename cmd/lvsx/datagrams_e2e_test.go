@@ -43,18 +43,18 @@ func checkDatagrams(t *testing.T, c *lab.Cluster) {
 	}
 }
 
-func configure(t *testing.T, c *lab.Cluster, args ...string) {
+func configure(t *testing.T, n nodes, args ...string) {
 	t.Helper()
-	if _, err := c.Lvsx("director", append([]string{"ipvsadm"}, args...)...); err != nil {
+	if _, err := n.Lvsx("director", append([]string{"ipvsadm"}, args...)...); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // answerWith answers each datagram with the node's name.
-func answerWith(t *testing.T, c *lab.Cluster, node string, address netip.AddrPort) {
+func answerWith(t *testing.T, n nodes, node string, address netip.AddrPort) {
 	t.Helper()
 	var socket *net.UDPConn
-	err := c.Node(node).Do(func() (err error) {
+	err := n.Node(node).Do(func() (err error) {
 		socket, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(address))
 		return err
 	})

@@ -54,9 +54,9 @@ func connectIdle(t *testing.T, c *lab.Cluster) (service string, conn idle) {
 	return service, conn
 }
 
-func mustLvsx(t *testing.T, c *lab.Cluster, args ...string) string {
+func mustLvsx(t *testing.T, n nodes, args ...string) string {
 	t.Helper()
-	out, err := c.Lvsx("director", args...)
+	out, err := n.Lvsx("director", args...)
 	if err != nil {
 		t.Fatal(err)
 	}

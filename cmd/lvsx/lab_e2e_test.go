@@ -22,6 +22,12 @@ import (
 
 const megabyte = 1_000_000
 
+// nodes are network namespaces, of a lab or that a test made itself.
+type nodes interface {
+	Node(name string) *host.Namespace
+	Lvsx(node string, args ...string) (string, error)
+}
+
 // forEachMethod runs a test for each method and family, with native and generic
 // XDP.
 func forEachMethod(t *testing.T, test func(t *testing.T, c *lab.Cluster)) {

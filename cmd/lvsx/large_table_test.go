@@ -110,8 +110,14 @@ type liveDirector struct {
 func startDirector(t *testing.T, name string, args ...string) *liveDirector {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
-	d := &liveDirector{namespaceOfDirector(t, name), t}
-	director := d.Command(program(t, "lvsx"), append([]string{"director", "--interface", "eth0"}, args...)...)
+	return runDirector(t, namespaceOfDirector(t, name), append([]string{"--interface", "eth0"}, args...)...)
+}
+
+// runDirector runs one in a namespace until the test ends.
+func runDirector(t *testing.T, n *host.Namespace, args ...string) *liveDirector {
+	t.Helper()
+	d := &liveDirector{n, t}
+	director := d.Command(program(t, "lvsx"), append([]string{"director"}, args...)...)
 	var log bytes.Buffer
 	director.Stdout, director.Stderr = &log, &log
 	if err := director.Start(); err != nil {

@@ -141,14 +141,14 @@ func acceptVIP(t *testing.T, c *lab.Cluster) {
 }
 
 // returnAll sends back what comes to an address of a node.
-func returnAll(t *testing.T, c *lab.Cluster, node, network string, at netip.AddrPort) {
+func returnAll(t *testing.T, n nodes, node, network string, at netip.AddrPort) {
 	t.Helper()
 	var listener net.Listener
 	if network == "udp" {
-		answerWith(t, c, node, at)
+		answerWith(t, n, node, at)
 		return
 	}
-	err := c.Node(node).Do(func() (err error) {
+	err := n.Node(node).Do(func() (err error) {
 		listener, err = net.Listen(network, at.String())
 		return err
 	})
@@ -172,9 +172,9 @@ func returnAll(t *testing.T, c *lab.Cluster, node, network string, at netip.Addr
 
 // exchangeMegabyte sends a megabyte by TCP from an address of a node, wants it
 // back, and asks a question by UDP.
-func exchangeMegabyte(t *testing.T, c *lab.Cluster, node string, from netip.Addr, service netip.AddrPort) {
+func exchangeMegabyte(t *testing.T, n nodes, node string, from netip.Addr, service netip.AddrPort) {
 	t.Helper()
-	conn := dialAs(t, c, node, "tcp", from, service)
+	conn := dialAs(t, n, node, "tcp", from, service)
 	defer conn.Close()
 	sent := make([]byte, megabyte)
 	for i := range sent {
@@ -182,10 +182,10 @@ func exchangeMegabyte(t *testing.T, c *lab.Cluster, node string, from netip.Addr
 	}
 	go func() { _, _ = conn.Write(sent) }() // what is not sent does not come back
 	got := make([]byte, len(sent))
-	if n, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, sent) {
-		t.Errorf("%s to %s: of %d bytes %d came back: %v", node, service, len(sent), n, err)
+	if size, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%s to %s: of %d bytes %d came back: %v", node, service, len(sent), size, err)
 	}
-	datagrams := dialAs(t, c, node, "udp", from, service)
+	datagrams := dialAs(t, n, node, "udp", from, service)
 	defer datagrams.Close()
 	if _, err := datagrams.Write([]byte("who?")); err != nil {
 		t.Fatal(err)
@@ -195,7 +195,7 @@ func exchangeMegabyte(t *testing.T, c *lab.Cluster, node string, from netip.Addr
 	}
 }
 
-func dialAs(t *testing.T, c *lab.Cluster, node, network string, from netip.Addr, service netip.AddrPort) (conn net.Conn) {
+func dialAs(t *testing.T, n nodes, node, network string, from netip.Addr, service netip.AddrPort) (conn net.Conn) {
 	t.Helper()
 	dialer := net.Dialer{Timeout: 5 * time.Second}
 	if from.IsValid() {
@@ -204,7 +204,7 @@ func dialAs(t *testing.T, c *lab.Cluster, node, network string, from netip.Addr,
 			dialer.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
 		}
 	}
-	err := c.Node(node).Do(func() (err error) {
+	err := n.Node(node).Do(func() (err error) {
 		conn, err = dialer.Dial(network, service.String())
 		return err
 	})

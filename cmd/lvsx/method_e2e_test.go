@@ -151,17 +151,21 @@ func sayAndHear(conn net.Conn, message string) error {
 }
 
 // packetsOf returns how many packets had a verdict.
-func packetsOf(t *testing.T, c *lab.Cluster, verdict string) uint64 {
+func packetsOf(t *testing.T, n nodes, verdict string) uint64 {
 	t.Helper()
-	var status control.Status
-	if err := json.Unmarshal([]byte(mustLvsx(t, c, "status", "-o", "json")), &status); err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range status.Verdicts {
+	for _, v := range askStatus(t, n).Verdicts {
 		if v.Name == verdict {
 			return v.Packets
 		}
 	}
 	t.Fatalf("no verdict %s", verdict)
 	return 0
+}
+
+func askStatus(t *testing.T, n nodes) (status control.Status) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(mustLvsx(t, n, "status", "-o", "json")), &status); err != nil {
+		t.Fatal(err)
+	}
+	return status
 }
