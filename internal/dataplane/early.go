@@ -106,9 +106,11 @@ func (d *Dataplane) readmit(kept []earlyFragment) []earlyFragment {
 	return left
 }
 
+// knowsFirst tells whether a first fragment came, and not too long ago: what comes in
+// again behind an older one is early once more.
 func (d *Dataplane) knowsFirst(key directorFragmentKey) bool {
 	var first directorFragment
-	return d.maps.Fragments.Lookup(key, &first) == nil
+	return d.maps.Fragments.Lookup(key, &first) == nil && int32(first.Expires-d.clock.now()) > 0
 }
 
 // frameContext is struct xdp_md of include/uapi/linux/bpf.h.

@@ -132,6 +132,26 @@ func TestEarlyFragmentsAreForgotten(t *testing.T) {
 	}
 }
 
+// A first fragment that came too long ago lets nothing in: what follows it is early,
+// and would be so again.
+func TestFirstIsForgotten(t *testing.T) {
+	b := newBench(t, "-A -u 10.0.0.80:53 -s rr", "-a -u 10.0.0.80:53 -r 192.168.1.11:53 -m")
+	b.send(clientMAC, inFragments(udp(client, dns, make([]byte, 64)...), 7, 32)[0])
+	var key directorFragmentKey
+	if err := b.maps.Fragments.NextKey(nil, &key); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		after time.Duration
+		want  bool
+	}{{0, true}, {fragmentLife - time.Second, true}, {time.Second, false}} {
+		b.pass(step.after)
+		if got := b.knowsFirst(key); got != step.want {
+			t.Errorf("%s later the first is known: %t", step.after, got)
+		}
+	}
+}
+
 // What the datapath says is taken apart, whatever it says.
 func FuzzEarlyFragment(f *testing.F) {
 	f.Add(make([]byte, 48))
