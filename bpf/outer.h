@@ -38,16 +38,11 @@ static __always_inline bool read_outer_ipv4(struct xdp_md *ctx, struct wrapped *
 	return t->protocol != IPPROTO_UDP || !(outer->frag_off & bpf_htons(FRAGMENT_OFFSET));
 }
 
-/* An IPv4 address in an IPv6 header would pass for a director's. */
-static __always_inline enum verdict ipv6_flaw(const struct wrapped *t, const struct chain *chain)
+static __always_inline enum verdict ipv6_flaw(const struct chain *chain)
 {
 	if (chain->fragmented)
 		return VERDICT_OUTER_FRAGMENT;
-	if (chain->extended)
-		return VERDICT_OUTER_OPTIONS;
-	if (is_ipv4(&t->from))
-		return VERDICT_UNTRUSTED;
-	return VERDICT_UNWRAPPED;
+	return chain->extended ? VERDICT_OUTER_OPTIONS : VERDICT_UNWRAPPED;
 }
 
 static __always_inline bool read_outer_ipv6(struct xdp_md *ctx, struct wrapped *t)
@@ -62,11 +57,14 @@ static __always_inline bool read_outer_ipv6(struct xdp_md *ctx, struct wrapped *
 		follow_all(ctx, &chain);
 	t->from = from_ipv6(&outer->saddr);
 	t->to = from_ipv6(&outer->daddr);
+	/* An IPv4 address in an IPv6 header would pass for a director's, or for ours. */
+	if (is_ipv4(&t->from) || is_ipv4(&t->to))
+		t->from = (union addr){};
 	t->protocol = chain.protocol;
 	t->tos = outer->priority << 4 | outer->flow_lbl[0] >> 4;
 	t->payload = chain.place;
 	t->end = sizeof(struct ethhdr) + sizeof(*outer) + bpf_ntohs(outer->payload_len);
-	t->flaw = ipv6_flaw(t, &chain);
+	t->flaw = ipv6_flaw(&chain);
 	return t->protocol != IPPROTO_UDP || !chain.offset;
 }
 

@@ -169,6 +169,12 @@ var frontForgeries = map[string]struct {
 		rewrite(p, 16, 24, likewise(p, "192.168.1.12", "2001:db8:1::12"))
 		return p
 	}},
+	"of a front's IPv4 address in IPv6": {"", func(p []byte, inner int) []byte {
+		return inMappedIPv6(p, inner, directorAddress, innerDIP6)
+	}},
+	"to an IPv4 address in IPv6": {"", func(p []byte, inner int) []byte {
+		return inMappedIPv6(p, inner, directorAddress6, innerDIP)
+	}},
 	"to no VIP": {"not-vip", func(p []byte, inner int) []byte {
 		rewrite(p[inner:], 16, 24, likewise(p[inner:], "10.0.0.81", "2001:db8::81"))
 		return p
@@ -209,6 +215,17 @@ var frontForgeries = map[string]struct {
 		headers := headerOf(p)
 		return fragment(p, 1, 0, p[headers:headers+(len(p)-headers)&^7], true)
 	}},
+}
+
+// inMappedIPv6 puts the packet inside into IPv6, from and to addresses of which one is
+// IPv4's.
+func inMappedIPv6(p []byte, inner int, from, to netip.Addr) []byte {
+	kind := byte(unix.IPPROTO_IPIP)
+	if p[inner]>>4 == 6 {
+		kind = unix.IPPROTO_IPV6
+	}
+	mapped := func(a netip.Addr) netip.Addr { return netip.AddrFrom16(a.As16()) }
+	return ipv6(mapped(from), mapped(to), kind, p[inner:])
 }
 
 func headerOf(packet []byte) int {
