@@ -64,11 +64,13 @@ static __always_inline enum verdict read_inner_ipv6(struct xdp_md *ctx, struct w
 	chain.protocol = inner->nexthdr;
 	if (unlikely(is_extension(chain.protocol)))
 		follow_all(ctx, &chain);
-	if (is_extension(chain.protocol) && !chain.offset)
+	if ((is_extension(chain.protocol) && !chain.offset) || chain.place > t->inner_end)
 		return VERDICT_MALFORMED;
 	if (is_tunnel(chain.protocol))
 		return VERDICT_NESTED;
-	if (chain.fragmented && is_odd_fragment(chain.offset, length))
+	/* Without the header, of which the length says nothing, and that of the fragment. */
+	if (chain.fragmented &&
+	    is_odd_fragment(chain.offset, length - sizeof(*inner) - sizeof(struct fragment_header)))
 		return VERDICT_INNER_FRAGMENT;
 	if (!chain.fragmented) {
 		t->l4 = chain.place;

@@ -195,6 +195,8 @@ func TestTunnelVerdicts(t *testing.T) {
 		{"tunnel in fragments", ipip6(extended(44, 41, 0, 1, 0, 0, 0, 0, 1)), "nested"},
 		{"nine extensions", ipip6(extended(60, bytes.Repeat([]byte{60, 0, 1, 4, 0, 0, 0, 0}, 9)...)), "malformed"},
 		{"overwriting IPv6 fragment", ipip6(extended(44, 17, 0, 0, 8, 0, 0, 0, 1)), "inner-fragment"},
+		{"IPv6 fragment one byte too long", ipip6(ip(client6, vip6, 44, slices.Concat([]byte{17, 0, 0xff, 0xf8, 0, 0, 0, 1}, inner6[40:48]))), "inner-fragment"},
+		{"IPv6 extension behind the packet", append(ipip6(ip(client6, vip6, 60, []byte{17, 1, 1, 4, 0, 0, 0, 0})), make([]byte, 40)...), "malformed"},
 		{"endless IPv6 fragment", ipip6(extended(44, 17, 0, 0xff, 0xf8, 0, 0, 0, 1)), "inner-fragment"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -210,7 +212,8 @@ func TestExtensionsInside(t *testing.T) {
 	for _, packet := range [][]byte{
 		ip(client6, vip6, 60, slices.Concat(bytes.Repeat(option, 7), []byte{17, 0, 1, 4, 0, 0, 0, 0}, inner[40:])),
 		ip(client6, vip6, 44, slices.Concat([]byte{17, 0, 0, 1, 0, 0, 0, 1}, inner[40:])),
-		ip(client6, vip6, 44, slices.Concat([]byte{60, 0, 1, 0, 0, 0, 0, 1}, inner[40:])), // its header is in the first
+		ip(client6, vip6, 44, slices.Concat([]byte{60, 0, 1, 0, 0, 0, 0, 1}, inner[40:])),            // its header is in the first
+		ip(client6, vip6, 44, slices.Concat([]byte{17, 0, 0xff, 0xf8, 0, 0, 0, 1}, make([]byte, 7))), // the end of the largest
 	} {
 		expect(t, d, frame(ip(director6, rip6, 41, packet)), "unwrapped", packet)
 	}
