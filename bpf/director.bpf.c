@@ -294,7 +294,7 @@ int follow_front(struct xdp_md *ctx)
 	if (was_unwrapped())
 		verdict = VERDICT_NOT_VIP;
 	else if (open_ip(ctx, &pkt))
-		verdict = open_front(ctx);
+		verdict = open_front(ctx, &pkt);
 	if (verdict == VERDICT_COUNT) {
 		note_unwrapped();
 		verdict = leave_to(ctx, &pkt, PROGRAM_DIRECTOR);

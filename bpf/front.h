@@ -84,10 +84,15 @@ static __always_inline enum verdict confine(const struct packet *pkt, enum verdi
 }
 
 /* judge_outer tells whether a front wrapped the packet, for this director. VERDICT_COUNT: yes. */
-static __always_inline enum verdict judge_outer(struct xdp_md *ctx, struct wrapped *t)
+static __always_inline enum verdict judge_outer(struct xdp_md *ctx, const struct packet *pkt,
+						struct wrapped *t)
 {
+	int is_ours = is_for_us(pkt, arrival_of(pkt));
+
 	if (!read_outer(ctx, t) || !contains(&dips, &t->to))
 		return is_tunnel(t->protocol) ? VERDICT_OTHER_PROTOCOL : VERDICT_NOT_OURS;
+	if (!is_ours)
+		return VERDICT_OTHER_HOST;
 	if (!contains(&fronts, &t->from))
 		return VERDICT_UNTRUSTED;
 	if (t->flaw != VERDICT_UNWRAPPED)
@@ -111,10 +116,10 @@ static __always_inline enum verdict judge_inner(struct xdp_md *ctx, struct wrapp
 }
 
 /* open_front takes a packet out of a front's tunnel. VERDICT_COUNT: it is out. */
-static __always_inline enum verdict open_front(struct xdp_md *ctx)
+static __always_inline enum verdict open_front(struct xdp_md *ctx, const struct packet *pkt)
 {
 	struct wrapped t = {};
-	enum verdict verdict = judge_outer(ctx, &t);
+	enum verdict verdict = judge_outer(ctx, pkt, &t);
 
 	if (verdict == VERDICT_COUNT) {
 		verdict = open_tunnel(ctx, &t);

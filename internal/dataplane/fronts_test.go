@@ -286,6 +286,19 @@ func TestForgedFronts(t *testing.T) {
 	}
 }
 
+// What a switch floods for another host is left alone.
+func TestFrontsOfOtherHosts(t *testing.T) {
+	all := nests(t)
+	b := newInner(t, "-m")
+	for _, n := range all {
+		f := frame(clientMAC, n.wrapped)
+		f[5] ^= 1
+		if o := b.sendFrame(f); o.verdict != "other-host" || o.action != xdpPass || !bytes.Equal(o.ip, n.wrapped) {
+			t.Errorf("%s: %s, action %d", n.name, o.verdict, o.action)
+		}
+	}
+}
+
 // A checksum over the tunnel is checked before anything is believed.
 func TestFrontsChecksums(t *testing.T) {
 	all := nests(t)
