@@ -296,8 +296,9 @@ int follow_front(struct xdp_md *ctx)
 	else if (open_ip(ctx, &pkt))
 		verdict = open_front(ctx, &pkt);
 	if (verdict == VERDICT_COUNT) {
-		note_unwrapped();
+		note_unwrapped(1);
 		verdict = leave_to(ctx, &pkt, PROGRAM_DIRECTOR);
+		note_unwrapped(0);
 	}
 	note_verdict(verdict, STATE_NONE);
 	return verdict < VERDICT_MASQ_IN && restore_tags(ctx, &pkt) ? XDP_PASS : XDP_DROP;

@@ -13,6 +13,7 @@
 #include "credit.h"
 #include "packet.h"
 #include "types.h"
+#include "unwrapped.h"
 
 /* So many in a second, and at once: nobody can keep the process busy with them. */
 #define EARLY_RATE 4000
@@ -37,7 +38,9 @@ static __noinline int pass_up(struct xdp_md *ctx, const struct early_fragment *e
 
 /*
  * keep has a fragment kept. Without a process, or if there are too many, it goes
- * on to the kernel. A function of its own for its needs of the stack.
+ * on to the kernel. So does what came out of a tunnel, as far as anything does
+ * (front.h: confine()): it would come in again as if from outside. A function of
+ * its own for its needs of the stack.
  */
 static __noinline enum verdict keep(struct xdp_md *ctx, struct packet *pkt,
 				    const struct fragment_key *key)
@@ -47,6 +50,8 @@ static __noinline enum verdict keep(struct xdp_md *ctx, struct packet *pkt,
 		.ifindex = ctx->ingress_ifindex,
 	};
 
+	if (unlikely(settings.fronts) && is_unwrapped())
+		return VERDICT_FRAGMENT;
 	if (!restore_tags(ctx, pkt) || !open_frame(ctx, pkt))
 		return VERDICT_NO_ROOM;
 	early.size = pkt->end - (void *)pkt->eth;

@@ -17,6 +17,7 @@
 #include "packet.h"
 #include "service.h"
 #include "types.h"
+#include "unwrapped.h"
 
 /* What the headers below name more finely. */
 #define VERDICT_UNWRAPPED VERDICT_COUNT
@@ -33,33 +34,6 @@
 
 struct address_set fronts SEC(".maps");
 struct address_set dips SEC(".maps");
-
-/* Whether the packet under way came out of a tunnel. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} unwrapped SEC(".maps");
-
-static __always_inline void note_unwrapped(void)
-{
-	__u32 cpu = 0, *is = bpf_map_lookup_elem(&unwrapped, &cpu);
-
-	if (is)
-		*is = 1;
-}
-
-/* was_unwrapped tells it once. */
-static __always_inline int was_unwrapped(void)
-{
-	__u32 cpu = 0, *is = bpf_map_lookup_elem(&unwrapped, &cpu);
-
-	if (!is || !*is)
-		return 0;
-	*is = 0;
-	return 1;
-}
 
 /* may_be_wrapped tells whether a packet that is not balanced as it is may be from a front. */
 static __always_inline int may_be_wrapped(const struct packet *pkt, enum verdict verdict)
