@@ -157,6 +157,14 @@ func datagrams(to netip.AddrPort) func(maker) []byte {
 	return func(r maker) []byte { return frame(clientMAC, udp(r.client(), r.of(to), r.payload()...)) }
 }
 
+// fragments are those of datagrams, in any order and by few numbers.
+func fragments(to ...netip.AddrPort) func(maker) []byte {
+	return func(r maker) []byte {
+		packet := udp(r.client(), r.of(draw(r, to...)), r.bytes(100)...)
+		return frame(clientMAC, draw(r, inFragments(packet, uint16(r.IntN(16)), 40, 80)...))
+	}
+}
+
 // associations is a class of SCTP packets from clients, with one chunk of the types
 // or with two.
 func associations(to netip.AddrPort, types ...byte) func(maker) []byte {
@@ -373,6 +381,22 @@ var classes = []class{
 	{"killed, first fragment", func(r maker) []byte {
 		packet := tcp(r.client(), r.of(killedVIP), draw(r, "A", "PA"), r.bytes(100)...)
 		return frame(clientMAC, inFragments(packet, uint16(r.Uint32()), 40)[0])
+	}},
+	{"fragment to NAT", fragments(natVIP)},
+	{"fragment to TUN", fragments(tunnelVIP)},
+	{"fragment to DR", fragments(routeVIP)},
+	{"fragment to GRE and GUE", fragments(shimVIP)},
+	{"fragment of one packet", fragments(onceVIP)},
+	{"fragment to where the way is none", fragments(emptyVIP, goneVIP, localVIP, silentVIP, noPortVIP, addrPort(10, 0, 0, 81, 9000))},
+	{"fragment, last hop", changed(fragments(natVIP, tunnelVIP), lastHop)},
+	{"large fragment", func(r maker) []byte {
+		packet := udp(r.client(), r.of(draw(r, smallVIP, noPortVIP)), r.bytes(4600)...)
+		return frame(clientMAC, draw(r, inFragments(packet, uint16(r.IntN(16)), 1240, draw(r, 2800, 4200))...))
+	}},
+	{"fragment of server", func(r maker) []byte {
+		s := r.server()
+		packet := udp(s, r.client(), r.bytes(draw(r, 100, 3000))...)
+		return frame(sideOf(s.Addr()), draw(r, inFragments(packet, uint16(r.IntN(16)), 40, 80)...))
 	}},
 	{"killed, UDP", datagrams(killedVIP)},
 	{"killed, large", large(killedVIP)},

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 )
 
 // fuzzer makes frames of the classes' packets by changing them, without garbage:
@@ -22,7 +23,7 @@ const seedsPerClass = 64
 
 func newFuzzer(r *rand.Rand) *fuzzer {
 	f := &fuzzer{Rand: r}
-	f.seeds, f.own = f.make(classes), f.make(ownClasses)
+	f.seeds, f.own = f.make(slices.Concat(classes, frontClasses)), f.make(ownClasses)
 	return f
 }
 
@@ -115,6 +116,7 @@ func afterIP(b []byte) int { return at(b, int(b[14]&15)*4, 40) }
 var mutators = []func(f *fuzzer, b []byte) []byte{
 	flipBits, flipBits, cut, cut, cut, lieAboutLength, lieAboutLength, setHeaderLength, addOptions, addOptions, setFragment, setTTL,
 	setMartian, setPorts, setPorts, setFlags, setProtocol, dropChecksum, tag, nest, cutQuote, setType, stray, setTOS,
+	wrapByFront, wrapByFront,
 }
 
 func flipBits(f *fuzzer, b []byte) []byte {
@@ -219,7 +221,7 @@ func setMartian(f *fuzzer, b []byte) []byte {
 // martians6 are addresses that nobody has, and some that others have.
 var martians6 = func() (bytes [][]byte) {
 	for _, text := range []string{"::", "::1", "ff02::1", "fe80::1", "::ffff:10.0.0.80", "::ffff:172.16.0.5", "::10.0.0.80",
-		"2001:db8::80", "2001:db8::81", "2001:db8:1::11", "2001:db8:c::16:0:5"} {
+		"2001:db8::80", "2001:db8::81", "2001:db8:1::11", "2001:db8:c::16:0:5", "::ffff:192.168.1.1", "::ffff:172.16.255.2"} {
 		bytes = append(bytes, netip.MustParseAddr(text).AsSlice())
 	}
 	return bytes

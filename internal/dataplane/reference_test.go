@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/perf"
+
 	"github.com/lvsx/lvsx/internal/ipvs"
 	"github.com/lvsx/lvsx/internal/reference"
 )
@@ -29,6 +31,10 @@ type pair struct {
 	dice    uint32
 	wrong   string // what they did differently
 
+	early *perf.Reader // what the datapath says of early fragments
+	kept  []kept
+	taken takenPrograms
+
 	sum tally
 
 	dropping bool // drop_packet is 3
@@ -42,7 +48,7 @@ const pairMTU = 2900
 func newPair(t *testing.T, connections int) *pair {
 	t.Helper()
 	b := newBenchOf(t, connections)
-	p := &pair{bench: b}
+	p := &pair{bench: b, taken: make(takenPrograms)}
 	// Less than the largest packets have, which then must have been merged.
 	if err := b.SetInterfaces([]Interface{{Index: loopback, MAC: directorMAC, MTU: pairMTU, Mode: Generic}}); err != nil {
 		t.Fatal(err)
@@ -52,6 +58,8 @@ func newPair(t *testing.T, connections int) *pair {
 	p.model.MTU = pairMTU
 	p.model.TakenForVIP, p.model.TakenForRIP = p.vips.has, p.rips.has
 	p.model.Forwards = b.makeElsewhere()
+	p.attachFronts()
+	p.keepEarly()
 	p.run.fd = uint32(b.program.FD())
 	p.attachOwn()
 	return p
@@ -81,7 +89,7 @@ func (p *pair) decide(frame []byte, want reference.Outcome, ingress uint32) (ver
 	if err := p.test.Get(&told); err != nil {
 		return want.Verdict, err.Error()
 	}
-	if isHandedOver(directorVerdict(told.Verdict), action, len(left)-len(frame)) {
+	if isHandedOver(directorVerdict(told.Verdict), action, len(left)-(len(frame)-want.Unwrapped)) {
 		left = p.sendOn(left)[0]
 		if told.Verdict != uint32(directorVerdictVERDICT_LOCAL) {
 			action = xdpRedirect
@@ -92,6 +100,11 @@ func (p *pair) decide(frame []byte, want reference.Outcome, ingress uint32) (ver
 	}
 	p.left = left
 	p.sum.note(directorVerdict(told.Verdict), action)
+	if told.Verdict == uint32(directorVerdictVERDICT_EARLY) {
+		if wrong := p.keep(frame, ingress); wrong != "" {
+			return want.Verdict, wrong
+		}
+	}
 	if got := verdictNames[told.Verdict]; got != string(want.Verdict) {
 		return want.Verdict, fmt.Sprintf("%s, want %s", got, want.Verdict)
 	}
@@ -103,7 +116,8 @@ func (p *pair) decide(frame []byte, want reference.Outcome, ingress uint32) (ver
 
 // compareFrames says what is wrong with what left the datapath.
 func compareFrames(in []byte, action uint32, left []byte, want reference.Outcome) string {
-	sent := action == xdpTX || action == xdpRedirect || action == xdpPass && want.Verdict == reference.Local && want.Frame != nil
+	up := action == xdpPass && fateNamed(string(want.Verdict)) == Passed // to the kernel
+	sent := action == xdpTX || action == xdpRedirect || up && want.Frame != nil
 	switch {
 	case want.Frame == nil && sent, want.Frame != nil && !sent:
 		return fmt.Sprintf("%s by action %d", want.Verdict, action)

@@ -102,6 +102,9 @@ func (p *pair) end() string {
 	if wrong := p.compare(); wrong != "" {
 		return wrong
 	}
+	if wrong := p.toldAll(); wrong != "" {
+		return wrong
+	}
 	return p.conserve()
 }
 

@@ -35,6 +35,9 @@ func newTrunk(t *testing.T) *trunk {
 	}
 	p.attachOwn()
 	p.model.MTU = 0 // in the driver nothing is merged
+	if err := host.SetMTU("lo", 65536); err != nil {
+		t.Fatal(err)
+	}
 	return &trunk{p, reference.NewTrunk(p.model, tags10, tags20, tagsInner), links}
 }
 
@@ -88,6 +91,11 @@ func (p *trunk) both(frame []byte) (wrong string) {
 		return err.Error()
 	}
 	p.sum.note(directorVerdict(told.Verdict), action)
+	if told.Verdict == uint32(directorVerdictVERDICT_EARLY) {
+		if wrong := p.keep(frame, 0); wrong != "" {
+			return wrong
+		}
+	}
 	if got := verdictNames[told.Verdict]; got != string(want.Verdict) {
 		return fmt.Sprintf("%s, want %s", got, want.Verdict)
 	}
@@ -139,6 +147,9 @@ func TestDifferentialTagged(t *testing.T) {
 		}
 		if i%150 == 0 { // whenever meddle may have told ways
 			p.spread()
+			if wrong := p.readmit(p.model.KnowsFirst, p.both); wrong != "" {
+				t.Fatalf("LVSX_SEED=%d: packet %d: %s", seed, i, wrong)
+			}
 		}
 		b := f.frame()
 		if len(b) < 14 || len(b) > 3400 {

@@ -44,6 +44,11 @@ type Director struct {
 	// does not count.
 	TakenForVIP, TakenForRIP func(netip.Addr) bool
 
+	Fronts   Fronts
+	Without  map[Program]bool // what was taken away
+	Keeps    bool             // somebody keeps early fragments
+	tagBytes int              // of the frame under way, which a Trunk took off
+
 	// Forwards tells whether the machine sends on what is for an address.
 	Forwards func(netip.Addr) bool
 
@@ -60,8 +65,8 @@ type Director struct {
 	templates []*template
 	firsts    map[fragmentKey]*first
 	timeouts  [states]time.Duration
-	credit    uint64 // ICMP errors that may be sent
-	creditAt  uint64 // when they became more
+	errors    credit // ICMP errors that may be sent
+	early     credit // fragments that may be kept
 	packet    packet // the one being looked at
 	out       []byte // the frame that leaves
 }

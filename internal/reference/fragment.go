@@ -87,10 +87,15 @@ func (p *packet) isBadFragment() bool {
 }
 
 // receiveFragment remembers a first fragment, which then goes on like a packet,
-// and sends the others where it went.
+// and sends the others where it went. Even a packet in one piece takes that way if
+// it has a fragment header.
 func (d *Director) receiveFragment(p *packet) (o Outcome, done bool) {
+	goesOn := Outcome{Verdict: NoProgram}
+	if d.Without[ProgramFragment] {
+		return goesOn, true
+	}
 	if !p.piece.isPart() {
-		return Outcome{}, false
+		return goesOn, d.Without[ProgramDirector]
 	}
 	if p.isBadFragment() {
 		return Outcome{Verdict: BadFragment}, true
@@ -105,12 +110,12 @@ func (d *Director) receiveFragment(p *packet) (o Outcome, done bool) {
 		}
 		p.noted, p.instead = true, d.firsts[key]
 		d.firsts[key] = &first{src: p.src, dst: p.dst, end: len(p.payload()), expires: d.now + uint64(d.Ticks(firstLife))}
-		return Outcome{}, false
+		return goesOn, d.Without[ProgramDirector]
 	}
 	f := d.firsts[key]
 	switch {
 	case f == nil || f.expires <= d.now:
-		return Outcome{Verdict: Fragment}, true
+		return Outcome{Verdict: d.keep(p)}, true
 	case p.piece.offset < f.end:
 		delete(d.firsts, key)
 		return Outcome{Verdict: BadFragment}, true

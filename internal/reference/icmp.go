@@ -32,18 +32,26 @@ func (d *Director) answer(p *packet, v Verdict, c complaint, mtu int) Outcome {
 // mayComplain takes one error from those that may be sent in a second
 // (icmp_global_allow). Path MTU discovery asks nobody.
 func (d *Director) mayComplain() bool {
-	rate, second := uint64(d.Settings.ICMPRate), uint64(d.Ticks(time.Second))
-	if rate == 0 {
-		return true
+	rate, burst := d.Settings.ICMPRate, d.Settings.ICMPBurst
+	return rate == 0 || d.take(&d.errors, rate, burst)
+}
+
+// credit is what may be done only so often.
+type credit struct {
+	left uint64
+	at   uint64 // when it became more
+}
+
+// take takes one from a credit of so many in a second, and so many at once.
+func (d *Director) take(c *credit, rate, burst uint32) bool {
+	second := uint64(d.Ticks(time.Second))
+	if more := min(d.now-c.at, second) * uint64(rate) / second; more > 0 {
+		*c = credit{min(c.left+more, uint64(burst)), d.now}
 	}
-	if more := min(d.now-d.creditAt, second) * rate / second; more > 0 {
-		d.credit = min(d.credit+more, uint64(d.Settings.ICMPBurst))
-		d.creditAt = d.now
-	}
-	if d.credit == 0 {
+	if c.left == 0 {
 		return false
 	}
-	d.credit--
+	c.left--
 	return true
 }
 

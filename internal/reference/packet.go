@@ -36,6 +36,8 @@ type packet struct {
 	behind   bool   // it goes on by the stack, which finishes checksums
 	noted    bool   // as a first fragment
 	instead  *first // of this one
+
+	unwrapped bool // it came out of a front's tunnel
 }
 
 // to is the frame's receiver.

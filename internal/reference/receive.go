@@ -17,13 +17,29 @@ func (d *Director) Receive(frame []byte) Outcome {
 
 // receive does it with one that came in, or with the director's own.
 func (d *Director) receive(frame []byte, own bool) Outcome {
+	o := d.balance(frame, own, false)
+	switch p := &d.packet; {
+	case !d.mayBeWrapped(p, o):
+		return o
+	case d.Without[ProgramFront]:
+		return Outcome{Verdict: NoProgram}
+	default:
+		return d.receiveWrapped(p, o)
+	}
+}
+
+// balance does it with a packet as it is.
+func (d *Director) balance(frame []byte, own, unwrapped bool) Outcome {
 	p := &d.packet
 	if v := p.parse(frame); v != "" {
 		return Outcome{Verdict: v}
 	}
-	p.own, p.behind = own, own
+	p.own, p.behind, p.unwrapped = own, own, unwrapped
 	switch {
 	case p.proto == protoICMP && !is6(p.ip), p.proto == protoICMPv6 && is6(p.ip):
+		if d.Without[ProgramError] {
+			return Outcome{Verdict: NoProgram}
+		}
 		return d.relate(p)
 	case !isBalanced(p.proto):
 		return Outcome{Verdict: OtherProtocol}

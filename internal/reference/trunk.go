@@ -59,6 +59,7 @@ func (t *Trunk) On(tags string, mac MAC) MAC {
 // the frame that leaves has in front.
 func (t *Trunk) Receive(frame []byte) (o Outcome, tags string) {
 	came, vlan := readTags(frame)
+	t.tagBytes = len(came)
 	if came == "" {
 		return t.tag(t.Director.Receive(frame), came)
 	}
@@ -69,6 +70,12 @@ func (t *Trunk) Receive(frame []byte) (o Outcome, tags string) {
 	alias := t.On(vlan, MAC(frame[6:ethernetMAC]))
 	bare := slices.Concat(frame[:6], alias[:], rest)
 	return t.tag(t.Director.Receive(bare), came)
+}
+
+// KnowsFirst is the director's of a frame with tags.
+func (t *Trunk) KnowsFirst(frame []byte) bool {
+	came, _ := readTags(frame)
+	return t.Director.KnowsFirst(slices.Concat(frame[:ethernetMAC], frame[ethernetMAC+len(came):]))
 }
 
 // tag gives the frame that leaves its neighbour's address back. One that goes up to
@@ -82,7 +89,7 @@ func (t *Trunk) tag(o Outcome, came string) (Outcome, string) {
 	}
 	n, ok := t.named[MAC(o.Frame[:6])]
 	switch {
-	case o.Verdict == Local:
+	case o.Verdict.passes():
 		return o, came
 	case !ok:
 		return o, ""

@@ -44,13 +44,45 @@ const (
 	NoPort           Verdict = "no-port"
 	TableFull        Verdict = "table-full"
 	Bypass           Verdict = "bypass"
+	Early            Verdict = "early"
+	NoProgram        Verdict = "no-program"
+	Untrusted        Verdict = "untrusted"
+	OuterFragment    Verdict = "outer-fragment"
+	BadTunnel        Verdict = "bad-tunnel"
+	Nested           Verdict = "nested"
+	NotVIP           Verdict = "not-vip"
+)
+
+// passes tells of what the kernel gets.
+func (v Verdict) passes() bool {
+	switch v {
+	case NotOurs, OtherProtocol, OtherHost, Malformed, Martian, Fragment, NoConnection, Unrelated, Local, Bypass, ReplyExpired, Untrusted:
+		return true
+	}
+	return false
+}
+
+// Program is one of those that a director is made of: what few packets need is apart,
+// and packets of it are lost where that is taken away.
+type Program string
+
+// The programs.
+const (
+	ProgramDirector Program = "director" // which the others give packets back to
+	ProgramError    Program = "error"    // ICMP
+	ProgramFragment Program = "fragment"
+	ProgramFront    Program = "front"
 )
 
 // Outcome is what became of a packet.
 type Outcome struct {
 	Verdict Verdict
-	State   State  // of its connection after it, if it went by one
-	Frame   []byte // as it left, good until the next packet; nil: it was not sent
+	State   State // of its connection after it, if it went by one
+	// Frame is as it left, good until the next packet. Nil: it was not sent, or the
+	// kernel got it as it came.
+	Frame []byte
+	// Unwrapped is how many bytes of a front's tunnel are off.
+	Unwrapped int
 	// NewHeader tells that the IP header in front is the director's own; its
 	// ID, which is anyone's guess, is 0.
 	NewHeader bool
