@@ -13,7 +13,8 @@
  * dropped, each reason counted under its own name.
  *
  * A packet's way: outer.h -> unpack.h -> inner.h -> finish.h -> unpack.h: unwrap();
- * trust.h says whose.
+ * trust.h says whose. Of one in fragments: outer.h -> unpack.h -> inner.h -> outer_fragment.h,
+ * and for the later ones outer.h -> outer_fragment.h.
  */
 #include "decap.h"
 #include "outer.h"
@@ -21,20 +22,33 @@
 #include "inner.h"
 #include "trust.h"
 #include "finish.h"
+#include "outer_fragment.h"
 #include "clamp.h"
+
+/* A later fragment of UDP shows no port: it is a tunnel's if its predecessor was. */
+static __always_inline bool is_tunneled(struct xdp_md *ctx, const struct wrapped *t)
+{
+	if (unlikely(t->offset) && t->protocol == IPPROTO_UDP)
+		return has_predecessor(t);
+	return is_given(ctx, t);
+}
 
 static __always_inline enum verdict decapsulate(struct xdp_md *ctx)
 {
 	struct wrapped t = {};
 	enum verdict verdict;
 
-	if (likely(!read_outer(ctx, &t)))
+	if (likely(!read_outer(ctx, &t) || !is_tunneled(ctx, &t)))
 		return VERDICT_NOT_TUNNEL;
 	verdict = check_outer(ctx, &t);
+	if (verdict == VERDICT_UNWRAPPED && unlikely(t.offset))
+		return follow_fragment(ctx, &t);
 	if (verdict == VERDICT_UNWRAPPED)
 		verdict = open_tunnel(ctx, &t);
 	if (verdict == VERDICT_UNWRAPPED)
 		verdict = check_inner(ctx, &t);
+	if (verdict == VERDICT_UNWRAPPED && unlikely(t.more))
+		return begin_fragments(ctx, &t);
 	if (verdict == VERDICT_UNWRAPPED && (t.summed || t.remote))
 		verdict = check_sums(ctx, &t);
 	if (verdict == VERDICT_UNWRAPPED)

@@ -29,7 +29,8 @@ enum verdict {
 	VERDICT_UNWRAPPED,     /* handed to the kernel without its outer header */
 	VERDICT_OUTER_OPTIONS, /* directors send no IP options */
 	VERDICT_OUTER_CHECKSUM,
-	VERDICT_OUTER_FRAGMENT, /* XDP sees no reassembled packets */
+	VERDICT_OUTER_FRAGMENT, /* came before the one that it continues, or that is lost */
+	VERDICT_BAD_FRAGMENT,	/* of a tunnel's packet, as no director makes it */
 	VERDICT_UNTRUSTED,	/* not sent by one of the given directors */
 	VERDICT_TUNNEL_HEADER,	/* GRE or GUE as no director sends it */
 	VERDICT_MALFORMED,	/* no whole IP packet inside */

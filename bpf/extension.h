@@ -5,6 +5,7 @@
 
 #include <linux/in.h>
 #include <linux/in6.h>
+#include <linux/ipv6.h>
 #include <linux/types.h>
 #include <stdbool.h>
 
@@ -18,6 +19,13 @@ struct fragment_header {
 	__be16 offset; /* in units of 8 bytes, in the upper 13 bits; the lowest: more follow */
 	__be32 id;
 };
+
+/* IPv6's header and that of the fragment. */
+struct fragmented_ipv6 {
+	struct ipv6hdr ip6;
+	struct fragment_header fragment;
+};
+_Static_assert(sizeof(struct fragmented_ipv6) == 48, "fragmented_ipv6 has holes");
 
 /* Where a chain of headers has led. */
 struct chain {

@@ -51,7 +51,7 @@ static __always_inline bool is_sum_unfinished(struct xdp_md *ctx, const struct w
 	__u16 *check = at(ctx, place, sizeof(*check));
 
 	if (t->protocol == IPPROTO_UDP && udp &&
-	    udp->check == pseudo_sum(&t->from, &t->to, IPPROTO_UDP, t->end - t->payload))
+	    udp->check == pseudo_sum(&t->from, &t->to, IPPROTO_UDP, t->whole - t->payload))
 		return true;
 	return place && check &&
 	       *check == pseudo_sum(&t->source, &t->dest, t->l4_protocol, t->inner_end - t->l4);
@@ -59,7 +59,7 @@ static __always_inline bool is_sum_unfinished(struct xdp_md *ctx, const struct w
 
 static __always_inline enum verdict check_sum(struct xdp_md *ctx, const struct wrapped *t)
 {
-	__u32 length = t->end - t->payload;
+	__u32 length = t->whole - t->payload;
 	__u64 sum = 0;
 
 	if (t->protocol == IPPROTO_UDP)

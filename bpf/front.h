@@ -63,7 +63,7 @@ static __always_inline enum verdict judge_outer(struct xdp_md *ctx, const struct
 {
 	int is_ours = is_for_us(pkt, arrival_of(pkt));
 
-	if (!read_outer(ctx, t) || !contains(&dips, &t->to))
+	if (!read_outer(ctx, t) || !is_given(ctx, t) || !contains(&dips, &t->to))
 		return is_tunnel(t->protocol) ? VERDICT_OTHER_PROTOCOL : VERDICT_NOT_OURS;
 	if (!is_ours)
 		return VERDICT_OTHER_HOST;
@@ -71,6 +71,8 @@ static __always_inline enum verdict judge_outer(struct xdp_md *ctx, const struct
 		return VERDICT_UNTRUSTED;
 	if (t->flaw != VERDICT_UNWRAPPED)
 		return t->flaw;
+	if (t->offset || t->more)
+		return VERDICT_OUTER_FRAGMENT;
 	return is_whole(ctx, t) ? VERDICT_COUNT : VERDICT_BAD_TUNNEL;
 }
 

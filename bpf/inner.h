@@ -32,7 +32,7 @@ static __always_inline enum verdict read_inner_ipv4(struct xdp_md *ctx, struct w
 	if (!inner || inner->version != 4 || inner->ihl < 5)
 		return VERDICT_MALFORMED;
 	length = bpf_ntohs(inner->tot_len);
-	if (length < inner->ihl * 4 || t->inner + length > t->end)
+	if (length < inner->ihl * 4 || t->inner + length > t->whole)
 		return VERDICT_MALFORMED;
 	if (is_tunnel(inner->protocol))
 		return VERDICT_NESTED;
@@ -58,7 +58,7 @@ static __always_inline enum verdict read_inner_ipv6(struct xdp_md *ctx, struct w
 	if (!inner || inner->version != 6)
 		return VERDICT_MALFORMED;
 	length = sizeof(*inner) + bpf_ntohs(inner->payload_len);
-	if (t->inner + length > t->end)
+	if (t->inner + length > t->whole)
 		return VERDICT_MALFORMED;
 	t->inner_end = t->inner + length;
 	chain.protocol = inner->nexthdr;

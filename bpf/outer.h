@@ -9,17 +9,24 @@
 #include "extension.h"
 
 #define FRAGMENT_OFFSET 0x1fff /* in units of 8 bytes */
-#define FRAGMENT_ANY 0x3fff    /* offset or more fragments */
+#define FRAGMENT_MORE 0x2000
+#define FRAGMENT_ANY 0x3fff /* offset or more fragments */
+#define IP_LONGEST 0xffff
 
 static __always_inline enum verdict ipv4_flaw(const struct iphdr *outer)
 {
 	if (outer->ihl != 5)
 		return VERDICT_OUTER_OPTIONS;
-	if (ip_csum(outer))
-		return VERDICT_OUTER_CHECKSUM;
-	if (outer->frag_off & bpf_htons(FRAGMENT_ANY))
-		return VERDICT_OUTER_FRAGMENT;
-	return VERDICT_UNWRAPPED;
+	return ip_csum(outer) ? VERDICT_OUTER_CHECKSUM : VERDICT_UNWRAPPED;
+}
+
+/* Only the last fragment shows where all of it ends. */
+static __always_inline void note_fragment(struct wrapped *t, __u32 id, __u16 offset, bool more)
+{
+	t->id = id;
+	t->offset = offset;
+	t->more = more;
+	t->whole = more ? t->payload + IP_LONGEST : t->end;
 }
 
 static __always_inline bool read_outer_ipv4(struct xdp_md *ctx, struct wrapped *t)
@@ -35,14 +42,17 @@ static __always_inline bool read_outer_ipv4(struct xdp_md *ctx, struct wrapped *
 	t->payload = sizeof(struct ethhdr) + outer->ihl * 4;
 	t->end = sizeof(struct ethhdr) + bpf_ntohs(outer->tot_len);
 	t->flaw = ipv4_flaw(outer);
-	return t->protocol != IPPROTO_UDP || !(outer->frag_off & bpf_htons(FRAGMENT_OFFSET));
+	note_fragment(t, bpf_ntohs(outer->id), (bpf_ntohs(outer->frag_off) & FRAGMENT_OFFSET) * 8,
+		      outer->frag_off & bpf_htons(FRAGMENT_MORE));
+	return true;
 }
 
 static __always_inline enum verdict ipv6_flaw(const struct chain *chain)
 {
-	if (chain->fragmented)
-		return VERDICT_OUTER_FRAGMENT;
-	return chain->extended ? VERDICT_OUTER_OPTIONS : VERDICT_UNWRAPPED;
+	__u32 fragment = chain->fragmented ? sizeof(struct fragment_header) : 0;
+	__u32 place = sizeof(struct ethhdr) + sizeof(struct ipv6hdr) + fragment;
+
+	return chain->place == place ? VERDICT_UNWRAPPED : VERDICT_OUTER_OPTIONS;
 }
 
 static __always_inline bool read_outer_ipv6(struct xdp_md *ctx, struct wrapped *t)
@@ -65,7 +75,8 @@ static __always_inline bool read_outer_ipv6(struct xdp_md *ctx, struct wrapped *
 	t->payload = chain.place;
 	t->end = sizeof(struct ethhdr) + sizeof(*outer) + bpf_ntohs(outer->payload_len);
 	t->flaw = ipv6_flaw(&chain);
-	return t->protocol != IPPROTO_UDP || !chain.offset;
+	note_fragment(t, bpf_ntohl(chain.id), chain.offset, chain.more);
+	return true;
 }
 
 static __always_inline bool is_tunnel(__u8 protocol)
@@ -73,7 +84,10 @@ static __always_inline bool is_tunnel(__u8 protocol)
 	return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6 || protocol == IPPROTO_GRE;
 }
 
-/* is_given tells whether the packet is a tunnel of one of the types that are taken here. */
+/*
+ * is_given tells whether the packet is a tunnel of one of the types that are
+ * taken here. Of a later fragment no port is seen.
+ */
 static __always_inline bool is_given(struct xdp_md *ctx, const struct wrapped *t)
 {
 	struct tunnel_type type = { .protocol = t->protocol };
@@ -81,7 +95,7 @@ static __always_inline bool is_given(struct xdp_md *ctx, const struct wrapped *t
 	if (t->protocol == IPPROTO_UDP) {
 		struct udphdr *udp = at(ctx, t->payload, sizeof(*udp));
 
-		if (!udp)
+		if (!udp || t->offset)
 			return false;
 		type.port = udp->dest;
 	} else if (!is_tunnel(t->protocol)) {
@@ -90,7 +104,7 @@ static __always_inline bool is_given(struct xdp_md *ctx, const struct wrapped *t
 	return bpf_map_lookup_elem(&tunnel_types, &type) != NULL;
 }
 
-/* read_outer tells whether a frame is a tunnel's, and fills what its outer header says. */
+/* read_outer tells whether a frame may be a tunnel's, and fills what its outer header says. */
 static __always_inline bool read_outer(struct xdp_md *ctx, struct wrapped *t)
 {
 	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
@@ -98,9 +112,9 @@ static __always_inline bool read_outer(struct xdp_md *ctx, struct wrapped *t)
 	if (!eth)
 		return false;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return read_outer_ipv4(ctx, t) && is_given(ctx, t);
+		return read_outer_ipv4(ctx, t);
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return read_outer_ipv6(ctx, t) && is_given(ctx, t);
+		return read_outer_ipv6(ctx, t);
 	return false;
 }
 

@@ -34,13 +34,6 @@ struct {
 	__type(value, struct split_payload);
 } split_payloads SEC(".maps");
 
-/* IPv6's header and that of the fragment. */
-struct fragmented_ipv6 {
-	struct ipv6hdr ip6;
-	struct fragment_header fragment;
-};
-_Static_assert(sizeof(struct fragmented_ipv6) == 48, "fragmented_ipv6 has holes");
-
 /* What is cut, and how. */
 struct slicing {
 	union {

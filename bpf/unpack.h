@@ -56,9 +56,9 @@ static __always_inline enum verdict open_gue(struct xdp_md *ctx, struct wrapped 
 	struct gue *gue = (void *)(udp + 1);
 
 	if (!udp || bpf_ntohs(udp->len) < sizeof(*udp) + sizeof(*gue) ||
-	    t->payload + bpf_ntohs(udp->len) > t->end)
+	    t->payload + bpf_ntohs(udp->len) > t->whole)
 		return VERDICT_MALFORMED;
-	t->end = t->payload + bpf_ntohs(udp->len);
+	t->whole = t->payload + bpf_ntohs(udp->len);
 	t->summed = udp->check != 0;
 	if (GUE_VARIANT(gue->lead) == 1)
 		return open_gue_direct(gue->lead, t);

@@ -54,6 +54,7 @@ struct wrapped {
 	union addr dest;
 	__u32 payload;	 /* place of what the outer IP header carries */
 	__u32 end;	 /* place behind that */
+	__u32 whole;	 /* place behind all of it, as far as is known, if it is in fragments */
 	__u32 inner;	 /* place of the inner packet */
 	__u32 inner_end; /* place behind it */
 	__u32 l4;	 /* place of its transport header, 0: it is a fragment */
@@ -63,6 +64,9 @@ struct wrapped {
 	bool ipv6;     /* the inner packet is */
 	bool summed;   /* GRE or UDP has a checksum */
 	bool remote;   /* the transport checksum is to be finished, see struct gue_remcsum */
+	bool more;     /* fragments of it follow */
+	__u16 offset;  /* of the fragment, in bytes */
+	__u32 id;      /* of its packet */
 	__u16 remote_start;
 	__u16 remote_offset;
 	enum verdict flaw; /* of the outer header, VERDICT_UNWRAPPED: none */

@@ -59,7 +59,7 @@ func Load(dir string) (*Decapsulator, error) {
 		return nil, fmt.Errorf("read decapsulator: %w", err)
 	}
 	for name, m := range spec.Maps {
-		if name != decapMapScratches {
+		if name != decapMapScratches && name != decapMapPredecessors {
 			m.Pinning = ebpf.PinByName
 		}
 	}
@@ -71,7 +71,7 @@ func Load(dir string) (*Decapsulator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load decapsulator: %w", err)
 	}
-	return fromMaps(dir, &objects.decapPrograms, &objects.decapMaps), objects.Scratches.Close()
+	return fromMaps(dir, &objects.decapPrograms, &objects.decapMaps), errors.Join(objects.Scratches.Close(), objects.Predecessors.Close())
 }
 
 // Open opens the decapsulator in the directory to look at it and to fill its

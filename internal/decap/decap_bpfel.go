@@ -18,6 +18,27 @@ type decapAddr struct {
 	Bytes [16]uint8
 }
 
+type decapFragmentEnd struct {
+	_        structs.HostLayout
+	From     decapAddr
+	To       decapAddr
+	Id       uint32
+	Offset   uint32
+	Protocol uint8
+	Pad      [7]uint8
+}
+
+type decapPredecessor struct {
+	_          structs.HostLayout
+	Header     [64]uint8
+	HeaderSize uint32
+	Start      uint32
+	End        uint32
+	Kept       uint32
+	Ipv6       bool
+	Pad        [3]uint8
+}
+
 type decapScratch struct {
 	_     structs.HostLayout
 	Words [128]uint32
@@ -39,30 +60,32 @@ const (
 	decapVerdictVERDICT_OUTER_OPTIONS  decapVerdict = 3
 	decapVerdictVERDICT_OUTER_CHECKSUM decapVerdict = 4
 	decapVerdictVERDICT_OUTER_FRAGMENT decapVerdict = 5
-	decapVerdictVERDICT_UNTRUSTED      decapVerdict = 6
-	decapVerdictVERDICT_TUNNEL_HEADER  decapVerdict = 7
-	decapVerdictVERDICT_MALFORMED      decapVerdict = 8
-	decapVerdictVERDICT_NESTED         decapVerdict = 9
-	decapVerdictVERDICT_INNER_FRAGMENT decapVerdict = 10
-	decapVerdictVERDICT_NOT_VIP        decapVerdict = 11
-	decapVerdictVERDICT_MARTIAN        decapVerdict = 12
-	decapVerdictVERDICT_CONGESTION     decapVerdict = 13
-	decapVerdictVERDICT_NO_ROOM        decapVerdict = 14
-	decapVerdictVERDICT_COUNT          decapVerdict = 15
+	decapVerdictVERDICT_BAD_FRAGMENT   decapVerdict = 6
+	decapVerdictVERDICT_UNTRUSTED      decapVerdict = 7
+	decapVerdictVERDICT_TUNNEL_HEADER  decapVerdict = 8
+	decapVerdictVERDICT_MALFORMED      decapVerdict = 9
+	decapVerdictVERDICT_NESTED         decapVerdict = 10
+	decapVerdictVERDICT_INNER_FRAGMENT decapVerdict = 11
+	decapVerdictVERDICT_NOT_VIP        decapVerdict = 12
+	decapVerdictVERDICT_MARTIAN        decapVerdict = 13
+	decapVerdictVERDICT_CONGESTION     decapVerdict = 14
+	decapVerdictVERDICT_NO_ROOM        decapVerdict = 15
+	decapVerdictVERDICT_COUNT          decapVerdict = 16
 )
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	decapMapDirectors   = "directors"
-	decapMapRips        = "rips"
-	decapMapScratches   = "scratches"
-	decapMapTunnelTypes = "tunnel_types"
-	decapMapVerdicts    = "verdicts"
-	decapMapVips        = "vips"
-	decapProgClamp      = "clamp"
-	decapProgDecap      = "decap"
+	decapMapDirectors    = "directors"
+	decapMapPredecessors = "predecessors"
+	decapMapRips         = "rips"
+	decapMapScratches    = "scratches"
+	decapMapTunnelTypes  = "tunnel_types"
+	decapMapVerdicts     = "verdicts"
+	decapMapVips         = "vips"
+	decapProgClamp       = "clamp"
+	decapProgDecap       = "decap"
 )
 
 // loadDecap returns the embedded CollectionSpec for decap.
@@ -115,12 +138,13 @@ type decapProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type decapMapSpecs struct {
-	Directors   *ebpf.MapSpec `ebpf:"directors"`
-	Rips        *ebpf.MapSpec `ebpf:"rips"`
-	Scratches   *ebpf.MapSpec `ebpf:"scratches"`
-	TunnelTypes *ebpf.MapSpec `ebpf:"tunnel_types"`
-	Verdicts    *ebpf.MapSpec `ebpf:"verdicts"`
-	Vips        *ebpf.MapSpec `ebpf:"vips"`
+	Directors    *ebpf.MapSpec `ebpf:"directors"`
+	Predecessors *ebpf.MapSpec `ebpf:"predecessors"`
+	Rips         *ebpf.MapSpec `ebpf:"rips"`
+	Scratches    *ebpf.MapSpec `ebpf:"scratches"`
+	TunnelTypes  *ebpf.MapSpec `ebpf:"tunnel_types"`
+	Verdicts     *ebpf.MapSpec `ebpf:"verdicts"`
+	Vips         *ebpf.MapSpec `ebpf:"vips"`
 }
 
 // decapVariableSpecs contains global variables before they are loaded into the kernel.
@@ -149,17 +173,19 @@ func (o *decapObjects) Close() error {
 //
 // It can be passed to loadDecapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type decapMaps struct {
-	Directors   *ebpf.Map `ebpf:"directors"`
-	Rips        *ebpf.Map `ebpf:"rips"`
-	Scratches   *ebpf.Map `ebpf:"scratches"`
-	TunnelTypes *ebpf.Map `ebpf:"tunnel_types"`
-	Verdicts    *ebpf.Map `ebpf:"verdicts"`
-	Vips        *ebpf.Map `ebpf:"vips"`
+	Directors    *ebpf.Map `ebpf:"directors"`
+	Predecessors *ebpf.Map `ebpf:"predecessors"`
+	Rips         *ebpf.Map `ebpf:"rips"`
+	Scratches    *ebpf.Map `ebpf:"scratches"`
+	TunnelTypes  *ebpf.Map `ebpf:"tunnel_types"`
+	Verdicts     *ebpf.Map `ebpf:"verdicts"`
+	Vips         *ebpf.Map `ebpf:"vips"`
 }
 
 func (m *decapMaps) Close() error {
 	return _DecapClose(
 		m.Directors,
+		m.Predecessors,
 		m.Rips,
 		m.Scratches,
 		m.TunnelTypes,

@@ -48,7 +48,7 @@ func TestVerdicts(t *testing.T) {
 		{name: "to another machine", packet: func(p *packet) { p.outer.DstIP = net.IP{10, 0, 0, 9} }, verdict: "not-ours", action: xdpPass},
 		{name: "outer options", packet: func(p *packet) { p.outer.Options = []layers.IPv4Option{{OptionType: 1}} }, verdict: "outer-options", action: xdpDrop},
 		{name: "outer checksum", packet: func(p *packet) { p.spoil(14 + 10) }, verdict: "outer-checksum", action: xdpDrop},
-		{name: "outer first fragment", packet: func(p *packet) { p.outer.Flags = layers.IPv4MoreFragments }, verdict: "outer-fragment", action: xdpDrop},
+		{name: "outer first fragment with all inside", packet: func(p *packet) { p.outer.Flags = layers.IPv4MoreFragments }, verdict: "bad-fragment", action: xdpDrop},
 		{name: "outer later fragment", packet: func(p *packet) { p.outer.FragOffset = 100 }, verdict: "outer-fragment", action: xdpDrop},
 		{name: "stranger", packet: func(p *packet) { p.outer.SrcIP = net.IP{10, 0, 0, 3} }, verdict: "untrusted", action: xdpDrop},
 		{name: "frame ends in inner packet", packet: func(p *packet) { p.cut = 14 + 20 + 30 }, verdict: "malformed", action: xdpDrop},

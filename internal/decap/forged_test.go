@@ -51,12 +51,12 @@ func protocolOf(packet []byte) *byte {
 	return &packet[9]
 }
 
-// lengthOf returns the high byte of an IP packet's length.
-func lengthOf(packet []byte) *byte {
+// lengthOf returns the two bytes of an IP packet's length.
+func lengthOf(packet []byte) []byte {
 	if isIPv6(packet) {
-		return &packet[4]
+		return packet[4:6]
 	}
-	return &packet[2]
+	return packet[2:4]
 }
 
 var forgeries = []forgery{
@@ -74,7 +74,7 @@ var forgeries = []forgery{
 			copy(p.innerSource(), rip.AsSlice())
 		}
 	}},
-	{"malformed", func(p *forged, dice *rand.Rand) { *lengthOf(p.bytes[p.inner:]) = byte(1 + dice.IntN(255)) }},
+	{"malformed", func(p *forged, dice *rand.Rand) { lengthOf(p.bytes[p.inner:])[0] = byte(1 + dice.IntN(255)) }},
 	{"malformed", func(p *forged, dice *rand.Rand) { p.bytes = p.bytes[:len(p.bytes)-1-dice.IntN(40)] }},
 }
 

@@ -72,7 +72,8 @@ func (d *Director) isFronts(p *packet) bool {
 }
 
 // distrust says what is wrong with the outer header. Fronts put neither options
-// nor extension headers there, send no fragments, and write no IPv4 address in IPv6.
+// nor extension headers there, send no fragments but those that are all of a packet,
+// and write no IPv4 address in IPv6.
 func (d *Director) distrust(p *packet) Verdict {
 	switch v6 := is6(p.ip); {
 	case !d.isFor(p):
@@ -81,10 +82,10 @@ func (d *Director) distrust(p *packet) Verdict {
 		return Untrusted
 	case !v6 && (p.header != 20 || sum(0, p.ip[:20]) != 0xffff):
 		return BadTunnel
-	case p.fragment:
-		return OuterFragment
-	case p.header != 20 && !v6, p.header != 40 && v6:
+	case v6 && p.header != 40 && !(p.fragment && p.header == 48):
 		return BadTunnel
+	case p.piece.isPart():
+		return OuterFragment
 	}
 	return ""
 }
