@@ -7,10 +7,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,8 +23,7 @@ import (
 )
 
 // Datagrams of many times the MTU reach a real server, and its answers the client:
-// each way, in both families. Of IPv4 in tunnels the client would have to know that
-// they carry less: docs/realserver.md.
+// each way, in both families.
 func TestFragmentedDatagrams(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
 	for _, test := range []struct {
@@ -36,6 +37,12 @@ func TestFragmentedDatagrams(t *testing.T) {
 		{lab.NAT, "-m", 6, "generic"},
 		{lab.DR, "-g", 4, "native"},
 		{lab.DR, "-g", 6, "native"},
+		{lab.TUN, "-i", 4, "generic"},
+		{lab.TUN, "-i", 4, "native"},
+		{lab.TUN, "-i --tun-type gre", 4, "generic"},
+		{lab.TUN, "-i --tun-type gre --tun-csum", 4, "native"},
+		{lab.TUN, "-i --tun-type gue --tun-port 6080", 4, "generic"},
+		{lab.TUN, "-i --tun-type gue --tun-port 6080 --tun-csum", 4, "native"},
 		{lab.TUN, "-i", 6, "generic"},
 		{lab.TUN, "-i --tun-type gre", 6, "native"},
 		{lab.TUN, "-i --tun-type gue --tun-port 6080", 6, "native"},
@@ -54,7 +61,12 @@ func TestFragmentedDatagrams(t *testing.T) {
 				echo(t, c, s.Name, address)
 			}
 			for _, size := range []int{100, 4000, 20000, 100, 60000} {
-				ask(t, c, service, bytes.Repeat([]byte{byte(size)}, size))
+				ask(t, c, service, bulk(t, size))
+			}
+			if test.family == 4 {
+				for _, size := range []int{1500 - 28, 2900, 8000} {
+					askUnmindful(t, c, service, bulk(t, size))
+				}
 			}
 		})
 	}
@@ -147,13 +159,40 @@ func echo(t *testing.T, c *lab.Cluster, node, address string) {
 	}()
 }
 
+// bulk returns bytes of which none can be taken for others.
+func bulk(t *testing.T, size int) []byte {
+	t.Helper()
+	bytes, err := io.ReadAll(lab.Bulk(uint64(size), int64(size)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
+}
+
 // ask sends a datagram from the client and wants it back. It sends again when it
 // hears that the path carries less than the socket thought.
 func ask(t *testing.T, c *lab.Cluster, service string, datagram []byte) {
 	t.Helper()
+	askBy(t, c, net.Dialer{}, service, datagram)
+}
+
+// askUnmindful does it by a socket that does not mind what the path carries: its
+// datagrams may be fragmented on their way.
+func askUnmindful(t *testing.T, c *lab.Cluster, service string, datagram []byte) {
+	t.Helper()
+	askBy(t, c, net.Dialer{Control: func(_, _ string, socket syscall.RawConn) error {
+		var err error
+		return errors.Join(socket.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
+		}), err)
+	}}, service, datagram)
+}
+
+func askBy(t *testing.T, c *lab.Cluster, dialer net.Dialer, service string, datagram []byte) {
+	t.Helper()
 	var socket net.Conn
 	err := c.Node("client").Do(func() (err error) {
-		socket, err = net.Dial("udp", service)
+		socket, err = dialer.Dial("udp", service)
 		return err
 	})
 	if err != nil {
