@@ -130,7 +130,8 @@ static __always_inline const struct flow *as_scheduled(const struct flow *flow,
 static __always_inline __u32 remember_choice(const struct flow *key, const struct service *service,
 					     __u32 dest, __u32 now, __u64 call)
 {
-	__u32 location = find_room(key, now);
+	struct place place = place_of_flow(key, REQUEST);
+	__u32 location = find_room(place.first, place.rest, now);
 	struct conn *template;
 	__u32 *at;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Room for a new connection: what is free in its two groups; else what is worth
- * least there; else what is free in the groups that follow; else what has
+ * Room for a new connection: what is free in its two groups; else what gives
+ * way there; else what is free in the groups that follow; else what has
  * expired and was not yet met by ageing. Nothing in the middle of its life is
  * ever given up.
  */
@@ -9,6 +9,7 @@
 #define LVSX_CLAIM_H
 
 #include "control.h"
+#include "evict.h"
 #include "load.h"
 #include "maps.h"
 #include "packet.h"
@@ -32,11 +33,6 @@ static __always_inline __u32 next_life(__u32 life, __u32 tag, __u32 now)
 	if (generation == life >> LIFE_GENERATION_SHIFT)
 		generation++;
 	return generation << LIFE_GENERATION_SHIFT | tag << LIFE_TAG_SHIFT | PHASE_BUSY;
-}
-
-static __always_inline __u32 age_of(__u32 life, __u32 now)
-{
-	return (now - (life >> LIFE_GENERATION_SHIFT)) & LIFE_GENERATION_MASK;
 }
 
 /* take makes a life BUSY, if it is still what was seen, and ends what lived there. */
@@ -84,64 +80,6 @@ static __always_inline __u32 take_free(struct group *group, __u32 index, const s
 	return 0;
 }
 
-/* States, and for UDP whether it is confirmed, as bits: what a connection may give way in. */
-#define LIFE_STATE_BITS(life) ((life) >> LIFE_STATE_SHIFT & (LIFE_STATE_MASK * 2 + 1))
-#define EMBRYONIC                                                                                  \
-	(1ULL << STATE_LISTEN | 1ULL << STATE_SYN_RECV | 1ULL << STATE_SYNACK |                    \
-	 1ULL << STATE_UDP | 1ULL << STATE_SCTP_INIT1 | 1ULL << STATE_SCTP_INIT)
-/* No state is that of a template, too. */
-#define CLOSED                                                                                     \
-	(1ULL << STATE_NONE | 1ULL << STATE_TIME_WAIT | 1ULL << STATE_CLOSE |                      \
-	 1ULL << STATE_LAST_ACK | 1ULL << STATE_KILLED | 1ULL << STATE_SCTP_REJECTED |             \
-	 1ULL << STATE_SCTP_CLOSED)
-
-/*
- * worth says how much a connection is worth keeping, the oldest of a kind
- * least: 0 dead, 1 embryonic, 2 closed or a template that no server answered to, 3 in the middle of
- * its life or just being entered, each above 12 bits of youth. No branch: the verifier would follow
- * every way through thirty of them.
- */
-#define WORTH_SHIFT 12
-#define WORTH_KEEPING (3 << WORTH_SHIFT)
-
-static __always_inline __u32 worth(__u32 life, __u32 now)
-{
-	__u32 youth = LIFE_GENERATION_MASK - age_of(life, now);
-	__u32 bit = LIFE_STATE_BITS(life), phase = phase_of(life);
-	__u32 rank = 3 - 2 * (EMBRYONIC >> bit & 1) - (CLOSED >> bit & 1);
-
-	rank |= (phase >> 1) - 1;	  /* not live and not dead */
-	rank &= (phase & phase >> 1) - 1; /* dead */
-	return (rank & 3) << WORTH_SHIFT | youth;
-}
-
-/*
- * least_of returns the least worth in a group, above whose it is and which, if
- * that is below best. No branch, that the CPU would guess wrong.
- */
-static __always_inline __u64 least_of(struct group *group, __u32 which, __u32 now, __u64 best)
-{
-	for (__u32 i = 0; i < GROUP_CONNS; i++) {
-		__u64 mine = worth(READ_ONCE(group->lives[i]), now) << 5 | which << 4 | i;
-		__s64 less = mine - best;
-
-		best += less & less >> 63;
-	}
-	return best;
-}
-
-/* least returns the least worth in two groups, above five bits of whose it is: the first's if
- * equal. */
-__noinline __u32 least(__u32 first, __u32 second, __u32 now)
-{
-	struct group *one = group_at(first), *other = group_at(second);
-	__u64 best = WORTH_KEEPING << 5;
-
-	if (!one || !other)
-		return best;
-	return least_of(other, 1, now, least_of(one, 0, now, best));
-}
-
 /* So many of one client's port in a group, and it is not others who crowd it. */
 #define CROWD 8
 
@@ -150,48 +88,53 @@ static __always_inline int is_crowd(const struct group *group, const struct plac
 	return count_lives(lives_of(group, place)) >= CROWD;
 }
 
-/* take_least takes the place of the connection that is worth least in the first two groups. */
-static __always_inline __u32 take_least(const struct place *place, __u32 now)
+/* Those of one client's port do not push each other out where they are a crowd. */
+static __always_inline int is_kin(struct group *group, __u32 life, const struct place *place)
 {
-	__u32 best = least(place->first, second_of(place), now), life, i = best & 15;
-	__u32 index = best & 16 ? second_of(place) : place->first;
+	return (life & LIFE_KEY_MASK) == key_of(place) && is_crowd(group, place);
+}
+
+/* evict takes the place of who gives way in the first two groups: its location, or 0. */
+static __always_inline __u32 evict(__u32 turn, const struct place *place, __u32 now)
+{
+	__u32 index = turn & IN_FIRST ? place->first : second_of(place);
 	struct group *group = group_at(index);
+	__u32 i = turn & 15, life;
 
 	if (!group)
 		return 0;
 	life = READ_ONCE(*life_at(group, i));
-	return worth(life, now) < WORTH_KEEPING ? take(group, index, i, life, tag_of(place), now)
-						: 0;
+	/* Another CPU may have been here meanwhile. */
+	if (readiness_of(life) == READY_NEVER || is_kin(group, life, place))
+		return 0;
+	return take(group, index, i, life, tag_of(place), now);
 }
 
 /*
  * claim takes a free place in the first two groups, else that of the connection
- * which is worth least there, if it is not one client's port that crowds them:
- * its location, or 0.
+ * which gives way there, if it is not one client's port that crowds them:
+ * its location, or 0. Who goes past the first group leaves word there.
  */
-__noinline __u32 claim(const struct flow *flow, __u32 now)
+static __always_inline __u32 claim(const struct place *place, __u32 now)
 {
-	struct group *group, *second;
-	struct place place;
-	__u32 location;
+	struct group *group = group_at(place->first), *second = group_at(second_of(place));
+	__u32 location, turn;
 
-	if (!flow)
+	if (!group || !second)
 		return 0;
-	place = place_of(&flow->src, flow->port.source, flow->proto);
-	group = group_at(place.first);
-	if (!group)
-		return 0;
-	location = take_free(group, place.first, &place, now);
+	location = take_free(group, place->first, place, now);
 	if (location)
 		return location;
-	pass(group, PASSED_TO_SECOND, now);
-	second = group_at(second_of(&place));
-	if (!second)
-		return 0;
-	location = take_free(second, second_of(&place), &place, now);
-	if (location || is_crowd(group, &place) || is_crowd(second, &place))
-		return location;
-	return take_least(&place, now);
+	if (free_lives(second)) {
+		pass(group, PASSED_TO_SECOND, now);
+		location = take_free(second, second_of(place), place, now);
+		if (location)
+			return location;
+	}
+	turn = find_victim(place->first, place->rest, now);
+	if (!(turn & IN_FIRST))
+		pass(group, PASSED_TO_SECOND, now);
+	return evict(turn, place, now);
 }
 
 /* A search for room in the groups that follow the second. */
@@ -218,14 +161,19 @@ static long overflow_step(__u32 turn, struct overflow *overflow)
 }
 
 /* claim_beyond takes a free place in one of the groups that follow: its location, or 0. */
-__noinline __u32 claim_beyond(const struct flow *flow, __u32 now)
+__noinline __u32 claim_beyond(const struct place *place, __u32 now)
 {
 	struct overflow overflow = { .now = now };
+	struct group *group;
 
-	if (!flow)
+	if (!place)
 		return 0;
-	overflow.place = place_of(&flow->src, flow->port.source, flow->proto);
-	overflow.index = second_of(&overflow.place);
+	group = group_at(place->first);
+	if (!group)
+		return 0;
+	pass(group, PASSED_TO_SECOND, now);
+	overflow.place = *place;
+	overflow.index = second_of(place);
 	bpf_loop(PATIENCE_WITH_KIN, overflow_step, &overflow, 0);
 	return overflow.location;
 }
@@ -251,26 +199,43 @@ static __always_inline __u32 take_expired(__u32 index, __u32 tag, __u32 now)
 }
 
 /* claim_expired takes the place of a connection whose time is over: its location, or 0. */
-__noinline __u32 claim_expired(const struct flow *flow, __u32 now)
+__noinline __u32 claim_expired(const struct place *place, __u32 now)
 {
-	struct place place;
 	__u32 location;
 
-	if (!flow)
+	if (!place)
 		return 0;
-	place = place_of(&flow->src, flow->port.source, flow->proto);
-	location = take_expired(place.first, tag_of(&place), now);
-	return location ? location : take_expired(second_of(&place), tag_of(&place), now);
+	location = take_expired(place->first, tag_of(place), now);
+	return location ? location : take_expired(second_of(place), tag_of(place), now);
+}
+
+/* claim_favourite takes the favourite place, if it is free: its location, or 0. */
+static __always_inline __u32 claim_favourite(const struct place *place, __u32 now)
+{
+	__u32 i = favourite_of(place), life, *at;
+	struct group *group = group_at(place->first);
+
+	if (!group || i >= GROUP_CONNS)
+		return 0;
+	at = life_at(group, i);
+	life = READ_ONCE(*at);
+	if (phase_of(life) != PHASE_FREE ||
+	    __sync_val_compare_and_swap(at, life, next_life(life, tag_of(place), now)) != life)
+		return 0;
+	return place->first * GROUP_CONNS + i + 1;
 }
 
 /* find_room leaves a place BUSY for a new connection: its location, or 0 if there is none. */
-static __always_inline __u32 find_room(const struct flow *flow, __u32 now)
+__noinline __u32 find_room(__u32 first, __u32 rest, __u32 now)
 {
-	__u32 location = claim(flow, now);
+	const struct place place = { .first = first, .rest = rest };
+	__u32 location = claim_favourite(&place, now);
 
 	if (!location)
-		location = claim_beyond(flow, now);
-	return location ? location : claim_expired(flow, now);
+		location = claim(&place, now);
+	if (!location)
+		location = claim_beyond(&place, now);
+	return location ? location : claim_expired(&place, now);
 }
 
 #endif

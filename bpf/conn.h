@@ -384,13 +384,10 @@ static __noinline void settle(const struct flow *flow, __u32 now, struct found *
 }
 
 /* is_alone tells that no other connection can be the same as one just published. */
-__noinline int is_alone(const struct flow *flow)
+__noinline int is_alone(__u32 first, __u32 rest)
 {
-	struct place place;
+	const struct place place = { .first = first, .rest = rest };
 
-	if (!flow)
-		return 1;
-	place = place_of_flow(flow, REQUEST);
 	return count_alike(&place) <= 1;
 }
 
@@ -450,7 +447,8 @@ static __always_inline int new_conn(const struct packet *pkt, const struct choic
 				    struct found *found)
 {
 	__u32 now = pkt->moment.now;
-	__u32 location = find_room(&pkt->flow, now);
+	struct place place = place_of_flow(&pkt->flow, REQUEST);
+	__u32 location = find_room(place.first, place.rest, now);
 	struct conn *conn = location ? conn_at(location) : NULL;
 
 	if (!conn)
@@ -461,7 +459,7 @@ static __always_inline int new_conn(const struct packet *pkt, const struct choic
 	conn->teller = choice->teller;
 	account_begin(choice->dest);
 	publish(conn, location, found);
-	if (unlikely(!is_alone(&pkt->flow)))
+	if (unlikely(!is_alone(place.first, place.rest)))
 		settle(&pkt->flow, now, found);
 	return 1;
 }

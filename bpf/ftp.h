@@ -156,12 +156,14 @@ __noinline int enter_expected(__u32 teller, __u32 now)
 	struct found found = {};
 	struct conn *conn;
 	struct flow *key;
+	struct place place;
 	__u32 location, cpu = 0;
 
 	key = bpf_map_lookup_elem(&template_keys, &cpu);
 	if (!key || !told)
 		return 0;
-	location = find_room(key, now);
+	place = place_of_flow(key, REQUEST);
+	location = find_room(place.first, place.rest, now);
 	conn = location ? conn_at(location) : NULL;
 	if (!conn)
 		return 0;

@@ -187,3 +187,31 @@ func TestFlood(t *testing.T) {
 	t.Logf("%d of %d honest handshakes failed", lost, honest)
 	b.checkLoads()
 }
+
+// Where a flood fills first groups, those that come find their places there, and
+// leave no marks that would make each search a longer one.
+func TestFloodLeavesNoMarks(t *testing.T) {
+	const room = 1024
+	b := newBenchOf(t, room, "-A -t 10.0.0.80:80 -s rr", "-a -t 10.0.0.80:80 -r 192.168.1.11 -g")
+	sent := 0
+	flood := func() {
+		for range 3 * room {
+			b.send(clientMAC, tcp(clientNumber(sent), vip, "S"))
+			sent++
+		}
+	}
+	flood()
+	if b.marked() == 0 {
+		t.Fatal("nobody went past a group while the table filled")
+	}
+	for range 4 {
+		b.pass(5 * time.Second) // half-open connections live for a minute
+		b.ageAll()
+		flood()
+		b.checkPlaces()
+	}
+	if n := b.marked(); n != 0 {
+		t.Errorf("%d groups are marked", n)
+	}
+	b.checkLoads()
+}
