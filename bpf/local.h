@@ -8,6 +8,7 @@
  *                                     none of ours: give_back() → the way it was going
  *   a NAT real server's reply          director() → lo → the client
  *   a local real server's reply        local_out(): from the VIP → the client
+ *   an ICMP error about its request    local_out() → director(): from the VIP → the client
  *
  * The kernel's IPVS does the same in its hook LOCAL_OUT, replies before requests
  * (ip_vs_core.c: ip_vs_ops4).
@@ -23,6 +24,7 @@
 #include "handover.h"
 #include "maps.h"
 #include "nat.h"
+#include "outgoing.h"
 #include "packet.h"
 #include "reset.h"
 #include "service.h"
@@ -30,81 +32,6 @@
 
 /* So large that two segments and their header fit into one IP packet. */
 #define LOCAL_MSS 32000
-
-/* A packet that a process of the director sends. */
-struct outgoing {
-	struct flow flow;
-	__u32 place; /* of the transport header in the frame */
-	__u8 event;  /* as in struct packet */
-	__u8 fragmented;
-};
-
-static __always_inline int read_headers(const struct __sk_buff *skb, struct outgoing *out)
-{
-	void *end = (void *)(long)skb->data_end;
-	void *data = (void *)(long)skb->data + sizeof(struct ethhdr);
-	const struct ipv6hdr *ip6 = data;
-	const struct iphdr *ip = data;
-
-	if (skb->protocol == bpf_htons(ETH_P_IP) && (void *)(ip + 1) <= end) {
-		out->flow.src = from_ipv4(ip->saddr);
-		out->flow.dst = from_ipv4(ip->daddr);
-		out->flow.proto = ip->protocol;
-		out->place = sizeof(struct ethhdr) + ip->ihl * 4;
-		out->fragmented = !!(ip->frag_off & bpf_htons(IP_MF | IP_OFFSET));
-		return 1;
-	}
-	if (skb->protocol == bpf_htons(ETH_P_IPV6) && (void *)(ip6 + 1) <= end) {
-		out->flow.src = from_ipv6(&ip6->saddr);
-		out->flow.dst = from_ipv6(&ip6->daddr);
-		out->flow.proto = ip6->nexthdr;
-		out->place = sizeof(struct ethhdr) + sizeof(*ip6);
-		return 1;
-	}
-	return 0;
-}
-
-/* read_sctp_event is chunk.h: sctp_event(). */
-static __always_inline enum sctp_event read_sctp_event(struct __sk_buff *skb, __u32 place)
-{
-	struct sctp_chunk chunk, next;
-	enum sctp_event event;
-	__u32 padded;
-
-	place += sizeof(struct sctp_header);
-	if (bpf_skb_load_bytes(skb, place, &chunk, sizeof(chunk)))
-		return SCTP_UNREADABLE;
-	event = event_of(&chunk);
-	if (!is_cookie(event))
-		return event;
-	padded = padded_length(&chunk, skb->len - place);
-	return padded && !bpf_skb_load_bytes(skb, place + padded, &next, sizeof(next)) &&
-			       event_of(&next) == SCTP_ABORT
-		       ? SCTP_COOKIE_AND_ABORT
-		       : event;
-}
-
-/* read_transport reads what a whole packet of a protocol that is balanced has behind its IP header.
- */
-static __always_inline int read_transport(struct __sk_buff *skb, struct outgoing *out)
-{
-	struct tcphdr tcp;
-
-	if (out->fragmented)
-		return 0;
-	if (out->flow.proto == IPPROTO_SCTP)
-		out->event = read_sctp_event(skb, out->place);
-	if (out->flow.proto == IPPROTO_UDP || out->flow.proto == IPPROTO_SCTP)
-		return !bpf_skb_load_bytes(skb, out->place, &out->flow.port,
-					   sizeof(out->flow.port));
-	if (out->flow.proto != IPPROTO_TCP ||
-	    bpf_skb_load_bytes(skb, out->place, &tcp, sizeof(tcp)))
-		return 0;
-	out->flow.port.source = tcp.source;
-	out->flow.port.dest = tcp.dest;
-	out->event = tcp_event(&tcp);
-	return 1;
-}
 
 static __always_inline int store_source_ipv4(struct __sk_buff *skb, const union addr *from,
 					     const union addr *to)
@@ -121,6 +48,13 @@ static __always_inline int store_source_ipv6(struct __sk_buff *skb, const union 
 	const __u32 ip = sizeof(struct ethhdr);
 
 	return !bpf_skb_store_bytes(skb, ip + offsetof(struct ipv6hdr, saddr), to, sizeof(*to), 0);
+}
+
+static __always_inline int store_source(struct __sk_buff *skb, const union addr *from,
+					const union addr *to)
+{
+	return skb->protocol == bpf_htons(ETH_P_IPV6) ? store_source_ipv6(skb, to)
+						      : store_source_ipv4(skb, from, to);
 }
 
 /*
@@ -171,9 +105,7 @@ static __always_inline int disguise(struct __sk_buff *skb, const struct outgoing
 	if (flow->proto == IPPROTO_SCTP && port != flow->port.source)
 		return 0;
 	return (flow->proto == IPPROTO_SCTP || finish_masquerade(skb, &left)) &&
-	       (skb->protocol == bpf_htons(ETH_P_IPV6)
-			? store_source_ipv6(skb, &vip)
-			: store_source_ipv4(skb, &flow->src, &vip)) &&
+	       store_source(skb, &flow->src, &vip) &&
 	       !bpf_skb_store_bytes(skb, out->place, &port, sizeof(port), 0);
 }
 
@@ -215,26 +147,92 @@ static __always_inline int is_served_here(const struct found *found)
 }
 
 /*
- * reply_of_local handles what may be a reply of a real server on the director.
- * VERDICT_COUNT: it is none.
+ * find_served finds the connection that a real server on the director answers on.
+ * VERDICT_MASQ_OUT: it is one of NAT, VERDICT_LOCAL: of another method,
+ * VERDICT_COUNT: there is none.
+ */
+static __noinline enum verdict find_served(const struct flow *flow, __u32 now, struct found *found)
+{
+	struct flow request;
+
+	if (may_be_rip(&flow->src) && find_anywhere(flow, REPLY, now, found))
+		return VERDICT_MASQ_OUT;
+	turn_flow(&request, flow);
+	return may_be_vip(&flow->src) && find_anywhere(&request, REQUEST, now, found) &&
+			       is_served_here(found)
+		       ? VERDICT_LOCAL
+		       : VERDICT_COUNT;
+}
+
+static __always_inline struct fragment_key parted_key(const struct outgoing *out)
+{
+	return (struct fragment_key){
+		.src = out->flow.src,
+		.dst = out->flow.dst,
+		.id = out->id,
+		.proto = out->flow.proto,
+	};
+}
+
+/* note_parted lets the other fragments of a reply follow the first, which leaves before them. */
+static __noinline void note_parted(const struct __sk_buff *skb, const struct outgoing *out,
+				   __u32 now)
+{
+	struct fragment_key key = parted_key(out);
+	struct fragment first = {
+		.source = out->flow.port.source,
+		.dest = out->flow.port.dest,
+		.expires = now + settings.fragment_life,
+		.once = DEST_NONE,
+		.end = skb->len - out->place,
+	};
+
+	bpf_map_update_elem(&fragments, &key, &first, BPF_ANY);
+}
+
+/*
+ * reply_of_local handles what may be a reply of a real server on the director, or the
+ * first fragment of one. VERDICT_COUNT: it is none.
  */
 static __noinline enum verdict reply_of_local(struct __sk_buff *skb, struct outgoing *out,
 					      __u32 now)
 {
 	struct found found = {};
-	struct flow request;
+	enum verdict verdict = find_served(&out->flow, now, &found);
 
-	if (may_be_rip(&out->flow.src) && find_anywhere(&out->flow, REPLY, now, &found)) {
-		hear(skb, out, &found, now);
-		return disguise(skb, out, found.conn) ? VERDICT_MASQ_OUT : VERDICT_NO_ROOM;
-	}
-	turn_flow(&request, &out->flow);
-	if (may_be_vip(&out->flow.src) && find_anywhere(&request, REQUEST, now, &found) &&
-	    is_served_here(&found)) {
-		hear(skb, out, &found, now);
-		return VERDICT_LOCAL;
-	}
-	return VERDICT_COUNT;
+	if (verdict == VERDICT_COUNT)
+		return verdict;
+	if (unlikely(out->fragmented))
+		note_parted(skb, out, now);
+	hear(skb, out, &found, now);
+	return verdict == VERDICT_LOCAL || disguise(skb, out, found.conn) ? verdict
+									  : VERDICT_NO_ROOM;
+}
+
+/* rest_of_local does the same with a later fragment. */
+static __noinline enum verdict rest_of_local(struct __sk_buff *skb, struct outgoing *out, __u32 now)
+{
+	struct fragment_key key = parted_key(out);
+	const struct fragment *first = bpf_map_lookup_elem(&fragments, &key);
+	struct found found = {};
+	enum verdict verdict;
+	union addr vip;
+	__u32 dest;
+
+	if (!first || (__s32)(first->expires - now) <= 0)
+		return VERDICT_COUNT;
+	out->flow.port.source = first->source;
+	out->flow.port.dest = first->dest;
+	verdict = find_served(&out->flow, now, &found);
+	if (verdict == VERDICT_COUNT)
+		return verdict;
+	dest = found.dest;
+	if (!is_killed(&found) && !is_gone(bpf_map_lookup_elem(&dests, &dest)))
+		count_rest_out(dest, skb->len - out->place);
+	vip = found.conn->vip;
+	return verdict == VERDICT_LOCAL || store_source(skb, &out->flow.src, &vip)
+		       ? verdict
+		       : VERDICT_NO_ROOM;
 }
 
 /* is_request tells whether a packet to a VIP is for a service, or of a connection. */
@@ -263,7 +261,7 @@ static __always_inline int send_out(struct __sk_buff *skb, __u32 now)
 {
 	enum verdict verdict = VERDICT_COUNT;
 	struct outgoing out = {};
-	int reply, request;
+	int reply, request, headed;
 
 	/* What came from elsewhere has been seen by XDP, or has passed here before; a VLAN's where
 	 * it left that. */
@@ -274,11 +272,16 @@ static __always_inline int send_out(struct __sk_buff *skb, __u32 now)
 	request = may_be_vip(&out.flow.dst);
 	if (likely(!reply && !request))
 		return TC_ACT_UNSPEC;
-	if (!read_transport(skb, &out)) /* ICMP, fragments: director() looks at them */
-		return request ? give_director(skb) : TC_ACT_UNSPEC;
-	if (reply)
+	headed = read_transport(skb, &out);
+	if (reply && headed)
 		verdict = reply_of_local(skb, &out, now);
+	else if (reply && out.offset)
+		verdict = rest_of_local(skb, &out, now);
 	if (verdict == VERDICT_COUNT) {
+		/* director() looks at ICMP and fragments. */
+		if (!headed || out.fragmented)
+			return request || (reply && is_error(skb, &out)) ? give_director(skb)
+									 : TC_ACT_UNSPEC;
 		if (!request || !is_request(&out, now))
 			return TC_ACT_UNSPEC;
 		limit_segments(skb, &out);

@@ -212,7 +212,8 @@ static __always_inline enum verdict relate_out(struct xdp_md *ctx, struct packet
 	if (!set_client_hop(ctx, pkt, conn))
 		return VERDICT_NO_PORT;
 	translate_out(pkt, quote, &conn->vip, conn->vport);
-	lessen_hop_limit(pkt);
+	if (!is_own(ctx))
+		lessen_hop_limit(pkt);
 	count_error_out(found->dest, pkt->length);
 	return VERDICT_ERROR_OUT;
 }

@@ -61,7 +61,7 @@ func TestFragmentedDatagrams(t *testing.T) {
 				echo(t, c, s.Name, address)
 			}
 			for _, size := range []int{100, 4000, 20000, 100, 60000} {
-				ask(t, c, service, bulk(t, size))
+				ask(t, c, "client", service, bulk(t, size))
 			}
 			if test.family == 4 {
 				for _, size := range []int{1500 - 28, 2900, 8000} {
@@ -169,18 +169,18 @@ func bulk(t *testing.T, size int) []byte {
 	return bytes
 }
 
-// ask sends a datagram from the client and wants it back. It sends again when it
+// ask sends a datagram from a node and wants it back. It sends again when it
 // hears that the path carries less than the socket thought.
-func ask(t *testing.T, c *lab.Cluster, service string, datagram []byte) {
+func ask(t *testing.T, c *lab.Cluster, node, service string, datagram []byte) {
 	t.Helper()
-	askBy(t, c, net.Dialer{}, service, datagram)
+	askBy(t, c, node, net.Dialer{}, service, datagram)
 }
 
 // askUnmindful does it by a socket that does not mind what the path carries: its
 // datagrams may be fragmented on their way.
 func askUnmindful(t *testing.T, c *lab.Cluster, service string, datagram []byte) {
 	t.Helper()
-	askBy(t, c, net.Dialer{Control: func(_, _ string, socket syscall.RawConn) error {
+	askBy(t, c, "client", net.Dialer{Control: func(_, _ string, socket syscall.RawConn) error {
 		var err error
 		return errors.Join(socket.Control(func(fd uintptr) {
 			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
@@ -188,10 +188,10 @@ func askUnmindful(t *testing.T, c *lab.Cluster, service string, datagram []byte)
 	}}, service, datagram)
 }
 
-func askBy(t *testing.T, c *lab.Cluster, dialer net.Dialer, service string, datagram []byte) {
+func askBy(t *testing.T, c *lab.Cluster, node string, dialer net.Dialer, service string, datagram []byte) {
 	t.Helper()
 	var socket net.Conn
-	err := c.Node("client").Do(func() (err error) {
+	err := c.Node(node).Do(func() (err error) {
 		socket, err = dialer.Dial("udp", service)
 		return err
 	})
@@ -210,6 +210,6 @@ func askBy(t *testing.T, c *lab.Cluster, dialer net.Dialer, service string, data
 		n, err = socket.Read(answer)
 	}
 	if err != nil || !bytes.Equal(answer[:n], datagram) {
-		t.Errorf("%d bytes: %d came back, %v", len(datagram), n, err)
+		t.Errorf("%s: %d bytes: %d came back, %v", node, len(datagram), n, err)
 	}
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lvsx/lvsx/internal/host"
 	"github.com/lvsx/lvsx/internal/lab"
@@ -112,6 +115,45 @@ func checkLocalServer(t *testing.T, c *lab.Cluster, port uint16, option string, 
 		exchangeMegabyte(t, c, client, netip.Addr{}, service)
 	}
 	checkConns(t, c, service, len(clients))
+}
+
+// A NAT server on the director sends answers above the MTU, and has the client told
+// that nobody listens: all from the VIP, to clients outside and on the director.
+func TestLocalServerDatagrams(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces, testenv.TCX)
+	for _, xdp := range []string{"generic", "native"} {
+		for _, family := range []int{4, 6} {
+			t.Run(fmt.Sprintf("%d/%s", family, xdp), func(t *testing.T) {
+				c := newCluster(t, lab.NAT, lab.Options{XDP: xdp, Family: family})
+				own := addressToward(t, c, c.Servers[0].RIP)
+				answered, refused := netip.AddrPortFrom(c.Service.Addr(), localPort), netip.AddrPortFrom(c.Service.Addr(), localPort+1)
+				for service, server := range map[netip.AddrPort]netip.AddrPort{answered: netip.AddrPortFrom(own, 8080), refused: netip.AddrPortFrom(own, 8081)} {
+					configure(t, c, "-A", "-u", service.String(), "-s", "rr")
+					configure(t, c, "-a", "-u", service.String(), "-r", server.String(), "-m")
+				}
+				echo(t, c, "director", netip.AddrPortFrom(own, 8080).String())
+				for _, client := range []string{"client", "director"} {
+					for _, size := range []int{100, 4000, 20000, 60000} {
+						ask(t, c, client, answered.String(), bytes.Repeat([]byte{byte(size)}, size))
+					}
+					checkRefused(t, c, client, refused)
+				}
+			})
+		}
+	}
+}
+
+// checkRefused wants a socket to hear that nobody listens on the other side.
+func checkRefused(t *testing.T, c *lab.Cluster, node string, service netip.AddrPort) {
+	t.Helper()
+	socket := dialAs(t, c, node, "udp", netip.Addr{}, service)
+	defer socket.Close()
+	if _, err := socket.Write([]byte("who?")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := socket.Read(make([]byte, 10)); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("%s: %v, want it refused", node, err)
+	}
 }
 
 // addressToward is the address from which the director speaks to a real server.

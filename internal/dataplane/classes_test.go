@@ -21,6 +21,7 @@ var (
 	onceVIP      = netip.MustParseAddrPort("10.0.0.85:53")
 	noRouteVIP   = netip.MustParseAddrPort("10.0.0.86:80")
 	localVIP     = netip.MustParseAddrPort("10.0.0.87:80")
+	localServer  = addrPort(192, 168, 1, 22, 8080)
 	silentVIP    = netip.MustParseAddrPort("10.0.0.88:80") // its server's neighbour does not answer
 	smallVIP     = netip.MustParseAddrPort("10.0.0.89:80") // the way to its server has an MTU of 1280
 	killedVIP    = netip.MustParseAddrPort("10.0.0.90:80") // its connections are killed now and then
@@ -501,6 +502,18 @@ var ownClasses = []class{
 		return frame(clientMAC, tcp(r.of(localVIP), r.client(), draw(r, "SA", "A", "PA", "FA", "R"), r.payload()...))
 	}},
 	{"reply of local server, NAT", func(r maker) []byte {
-		return frame(clientMAC, udp(r.of(addrPort(192, 168, 1, 22, 8080)), r.client(), r.payload()...))
+		return frame(clientMAC, udp(r.of(localServer), r.client(), r.payload()...))
+	}},
+	{"reply of local server, NAT, in fragments", func(r maker) []byte {
+		packet := udp(r.of(localServer), r.client(), make([]byte, 100)...)
+		return frame(clientMAC, draw(r, inFragments(packet, uint16(r.IntN(4)), 40)...))
+	}},
+	{"error of local server, NAT", func(r maker) []byte {
+		client, server := r.client(), r.of(localServer)
+		kind, code := byte(3), byte(3) // port unreachable
+		if client.Addr().Is6() {
+			kind, code = 1, 4
+		}
+		return frame(clientMAC, icmpError(server.Addr(), client.Addr(), kind, code, 0, udp(client, server, r.payload()...)))
 	}},
 }

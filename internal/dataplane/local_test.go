@@ -163,6 +163,80 @@ func TestLocalServer(t *testing.T) {
 	}
 }
 
+// localDatagrams is a UDP service of a real server on the director, by NAT on
+// another port, and a connection to it.
+func localDatagrams(t *testing.T, family int) (b *bench, service, server, from netip.AddrPort) {
+	t.Helper()
+	service, server, from = vip, netip.AddrPortFrom(directorAddress, 8080), client
+	if family == 6 {
+		service, server, from = vip6, netip.AddrPortFrom(directorAddress6, 8080), client6
+	}
+	b = newBench(t, fmt.Sprintf("-A -u %s -s rr", service), fmt.Sprintf("-a -u %s -r %s -m", service, server))
+	b.seeOwn()
+	b.resolve()
+	if o := b.send(clientMAC, udp(from, service)); o.verdict != "local" {
+		t.Fatalf("the request: %s", o.verdict)
+	}
+	return b, service, server, from
+}
+
+// The stack has cut a large answer into fragments where it leaves. All come from the
+// VIP then, but those of others are left alone.
+func TestLocalServerInFragments(t *testing.T) {
+	for _, family := range []int{4, 6} {
+		t.Run(fmt.Sprint(family), func(t *testing.T) {
+			b, service, server, from := localDatagrams(t, family)
+			answer, other := udp(server, from, make([]byte, 100)...), udp(server, netip.AddrPortFrom(from.Addr(), 9), make([]byte, 100)...)
+			for i, piece := range inFragments(other, 8, 40) {
+				if action, sent := b.sendOut(piece); action != tcNext || !bytes.Equal(sent, piece) {
+					t.Errorf("another's fragment %d: action %d, %x", i, action, sent)
+				}
+			}
+			var sent [][]byte
+			for i, piece := range inFragments(answer, 7, 40, 80) {
+				action, left := b.sendOut(piece)
+				if action != tcNext {
+					t.Errorf("fragment %d: action %d", i, action)
+				}
+				sent = append(sent, left)
+			}
+			got := whole(sent)
+			if src, dst := endpoints(got); src != service || dst != from || broken(got) != "" {
+				t.Errorf("from %s to %s: %s", src, dst, broken(got))
+			}
+			if stats := b.Dataplane.Services()[0].Stats; stats.OutPkts != 1 || stats.OutBytes < uint64(len(answer)) {
+				t.Errorf("counted %+v, want one packet of %d bytes and headers out", stats, len(answer))
+			}
+		})
+	}
+}
+
+// That nobody listens is told by the VIP, about what was sent to the VIP. The
+// datapath does that as with any real server's errors, but that no hop lies between.
+func TestErrorOfLocalServer(t *testing.T) {
+	for family, kinds := range map[int]struct{ unreachable, port, echoReply byte }{4: {3, 3, 0}, 6: {1, 4, 129}} {
+		t.Run(fmt.Sprint(family), func(t *testing.T) {
+			b, service, server, from := localDatagrams(t, family)
+			request, translated := udp(from, service), udp(from, server)
+			refusal := icmpError(server.Addr(), from.Addr(), kinds.unreachable, kinds.port, 0, translated)
+			if action, _ := b.sendOut(refusal); action != tcRedirect {
+				t.Fatalf("action %d, want it redirected", action)
+			}
+			echo := icmpError(server.Addr(), from.Addr(), kinds.echoReply, 0, 0, translated)
+			if action, sent := b.sendOut(echo); action != tcNext || !bytes.Equal(sent, echo) {
+				t.Errorf("an echo reply: action %d, want it left alone", action)
+			}
+			b.settings.LocalIfindex = loopback // which packets in tests come by
+			o := b.send(clientMAC, refusal)
+			copy(request[len(request)-2:], translated[len(translated)-2:]) // a quoted checksum stays
+			want := icmpError(service.Addr(), from.Addr(), kinds.unreachable, kinds.port, 0, request)
+			if o.verdict != "error-out" || !bytes.Equal(o.ip, want) {
+				t.Errorf("%s\n%x, want\n%x", o.verdict, o.ip, want)
+			}
+		})
+	}
+}
+
 // SCTP's states follow what a real server on the director says.
 func TestLocalSCTPServer(t *testing.T) {
 	for _, method := range []string{"-m", "-g"} {

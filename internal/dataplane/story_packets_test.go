@@ -20,11 +20,14 @@ func (s *story) request() string {
 	return s.packet(proto, s.client(), vip)
 }
 
-// ownPacket is one that the director itself sends: a real server's there, or a
-// client's.
+// ownPacket is one that the director itself sends: a real server's there, an error
+// about what that is sent, or a client's.
 func (s *story) ownPacket() string {
 	if len(s.served) > 0 && s.IntN(2) == 0 {
 		f := pick(s, s.served...)
+		if s.IntN(4) == 0 {
+			return fmt.Sprintf("icmp %d %d 0 %s %s %s", pick(s, 3, 1), s.IntN(6), f.server.Addr(), f.client.Addr(), s.packet(f.proto, f.client, f.server))
+		}
 		return s.packet(f.proto, f.server, f.client)
 	}
 	proto, vip := s.target()

@@ -225,6 +225,16 @@ func (c *conn) countOut(n int) {
 	}
 }
 
+// countRestOut counts a later fragment, which is no packet.
+func (c *conn) countRestOut(n int) {
+	if !c.dest.available {
+		return
+	}
+	for _, s := range []*ipvs.Stats{&c.dest.stats, &c.dest.service.stats} {
+		s.OutBytes += uint64(n)
+	}
+}
+
 func (c *conn) list(d *Director) ipvs.Conn {
 	return ipvs.Conn{
 		Protocol: c.proto, CIP: c.client, VIP: c.virtual, RIP: c.server,

@@ -198,11 +198,7 @@ func (d *Director) replyLater(c *conn, p *packet) Outcome {
 	if ttl(p.ip) <= 1 {
 		return Outcome{Verdict: ReplyExpired}
 	}
-	if c.dest.available {
-		for _, s := range []*ipvs.Stats{&c.dest.stats, &c.dest.service.stats} {
-			s.OutBytes += uint64(len(p.payload()))
-		}
-	}
+	c.countRestOut(len(p.payload()))
 	if d.isMerged(p) && !isSendable(p, Way{}) {
 		return Outcome{Verdict: Merged}
 	}

@@ -138,7 +138,9 @@ func (d *Director) errorOut(c *conn, p *packet, q quote) Outcome {
 	}
 	c.countOut(len(p.ip))
 	ip := d.copyOf(p, c.mac)
-	lowerTTL(ip)
+	if !p.own {
+		lowerTTL(ip)
+	}
 	source.setAddress(ip, c.virtual.Addr())
 	setQuoted(ip, p.header, q, destination, c.virtual)
 	return Outcome{Verdict: ErrorOut, Frame: d.out}
