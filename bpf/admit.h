@@ -199,12 +199,13 @@ static __noinline int is_elsewhere(struct xdp_md *ctx, const struct flow *flow, 
 	return way == BPF_FIB_LKUP_RET_SUCCESS || way == BPF_FIB_LKUP_RET_NO_NEIGH;
 }
 
-/* A mark's packets may do without a real server; what an ICMP error quotes is none. */
+/* A mark's packets may do without a real server; what an ICMP error quotes is none. From 127.0.0.1
+ * nothing leaves the machine. */
 static __always_inline int may_bypass(struct xdp_md *ctx, const struct flow *flow,
 				      const struct service *service, const struct choice *choice)
 {
 	return unlikely(settings.switches.cache_bypass) && service->key.mark && choice->size &&
-	       is_elsewhere(ctx, flow, choice->arrival);
+	       !is_loopback(&flow->src) && is_elsewhere(ctx, flow, choice->arrival);
 }
 
 /*

@@ -180,13 +180,18 @@ static __always_inline int transmit(struct xdp_md *ctx, const struct hop *next)
 	return likely(action == XDP_REDIRECT) ? action : send_tagged(ctx, next->ifindex);
 }
 
-/* hand_over leaves the sending to send_on(), which finds what is left to do before the packet. */
+/*
+ * hand_over leaves the sending to send_on(), which finds what is left to do before the packet. What
+ * a client on the director sends from 127.0.0.1 stays there (kernel: __ip_vs_get_out_rt()).
+ */
 static __noinline int hand_over(struct xdp_md *ctx, struct packet *pkt)
 {
 	struct left *left;
 
 	if (unlikely(find_interface(pkt->next.ifindex)->flags & INTERFACE_LOCAL))
 		pkt->next = by_loopback();
+	else if (is_loopback(&pkt->flow.src))
+		return XDP_DROP;
 	if (!address_frame(ctx, &pkt->next) || !pass_down(ctx, &pkt->handover, pkt->next.ifindex))
 		return XDP_DROP;
 	left = (void *)(long)ctx->data_meta;
@@ -224,6 +229,14 @@ static __always_inline void note_verdict(enum verdict verdict, __u8 state)
 	}
 }
 
+/* Why a packet could not be sent. */
+static __always_inline enum verdict explain(const struct packet *pkt)
+{
+	if (is_loopback(&pkt->flow.src))
+		return VERDICT_LOOPBACK;
+	return pkt->sending == SENDING_SPLIT ? VERDICT_NEEDS_FRAGMENTING : VERDICT_NO_PORT;
+}
+
 /* conclude does what the verdict says, and counts it. */
 static __always_inline int conclude(struct xdp_md *ctx, struct packet *pkt, enum verdict verdict)
 {
@@ -238,8 +251,7 @@ static __always_inline int conclude(struct xdp_md *ctx, struct packet *pkt, enum
 	} else if (verdict < VERDICT_DESTINATION_GONE && pkt->next.ifindex) {
 		action = send_packet(ctx, pkt);
 		if (action == XDP_DROP) /* not every driver can hand over */
-			verdict = pkt->sending == SENDING_SPLIT ? VERDICT_NEEDS_FRAGMENTING
-								: VERDICT_NO_PORT;
+			verdict = explain(pkt);
 	}
 	note_verdict(verdict, pkt->state);
 	return action;

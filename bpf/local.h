@@ -238,8 +238,7 @@ static __noinline enum verdict rest_of_local(struct __sk_buff *skb, struct outgo
 /* is_request tells whether a packet to a VIP is for a service, or of a connection. */
 static __noinline int is_request(const struct outgoing *out, __u32 now)
 {
-	return !is_loopback(&out->flow.src) &&
-	       (find_service(&out->flow) != SERVICE_NONE || locate(&out->flow, REQUEST, now, 0));
+	return find_service(&out->flow) != SERVICE_NONE || locate(&out->flow, REQUEST, now, 0);
 }
 
 /* give_director lets the packet come in by the interface of our own. */

@@ -48,7 +48,7 @@ enum verdict {
 	VERDICT_DEFENCE,      /* drop_packet: not every new connection is taken */
 	VERDICT_BAD_FRAGMENT, /* tiny, or over what came before: only an attacker makes such */
 	VERDICT_UNANSWERED,   /* an ICMP error was due, but too many were sent */
-	VERDICT_LOOPBACK,     /* from outside to a real server that is 127.0.0.1 or ::1 */
+	VERDICT_LOOPBACK,     /* from outside to 127.0.0.1 or ::1, or from there to outside */
 	VERDICT_EARLY,	      /* kept until its first fragment is there, then it comes in again */
 	VERDICT_NO_PROGRAM,   /* the program for such packets was taken away */
 	/* in a front's tunnel, dropped */

@@ -117,6 +117,65 @@ func checkLocalServer(t *testing.T, c *lab.Cluster, port uint16, option string, 
 	checkConns(t, c, service, len(clients))
 }
 
+// From 127.0.0.1 a client reaches real servers on the director, and no other: none
+// could answer it. The kernel drops what is for others, too.
+func TestLoopbackClient(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces, testenv.TCX)
+	for family, loopback := range map[int]netip.Addr{4: netip.AddrFrom4([4]byte{127, 0, 0, 1}), 6: netip.IPv6Loopback()} {
+		t.Run(fmt.Sprint(family), func(t *testing.T) {
+			c := newCluster(t, lab.NAT, lab.Options{XDP: "native", Family: family})
+			own := addressToward(t, c, c.Servers[0].RIP)
+			port := uint16(localPort)
+			for _, way := range []struct {
+				option string
+				rip    netip.Addr
+			}{{"-m", own}, {"-m", loopback}, {"-g", own}, {"-m", c.Servers[0].RIP}, {"-g", c.Servers[0].RIP}, {"-i", c.Servers[0].RIP}} {
+				port++
+				service, server := netip.AddrPortFrom(c.Service.Addr(), port), netip.AddrPortFrom(way.rip, port+1000)
+				for _, protocol := range []string{"-t", "-u"} {
+					configure(t, c, "-A", protocol, service.String(), "-s", "rr")
+					configure(t, c, "-a", protocol, service.String(), "-r", server.String(), way.option)
+				}
+				if way.rip == c.Servers[0].RIP {
+					checkUnreached(t, c, "director", loopback, service, "loopback")
+					continue
+				}
+				if way.option != "-m" {
+					server = service
+				}
+				returnAll(t, c, "director", "tcp", server)
+				returnAll(t, c, "director", "udp", server)
+				exchangeMegabyte(t, c, "director", loopback, service)
+				checkConns(t, c, service, 1)
+			}
+		})
+	}
+}
+
+// checkUnreached wants a client to wait in vain, and its packets to have a verdict.
+func checkUnreached(t *testing.T, c *lab.Cluster, node string, from netip.Addr, service netip.AddrPort, verdict string) {
+	t.Helper()
+	dialer := net.Dialer{Timeout: time.Second}
+	if from.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+	}
+	before := packetsOf(t, c, verdict)
+	err := c.Node(node).Do(func() error {
+		conn, err := dialer.Dial("tcp", service.String())
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+	var failed net.Error
+	if !errors.As(err, &failed) || !failed.Timeout() {
+		t.Errorf("%s to %s: %v, want no answer", node, service, err)
+	}
+	if packetsOf(t, c, verdict) == before {
+		t.Errorf("%s to %s: no packet is %s", node, service, verdict)
+	}
+}
+
 // A NAT server on the director sends answers above the MTU, and has the client told
 // that nobody listens: all from the VIP, to clients outside and on the director.
 func TestLocalServerDatagrams(t *testing.T) {
@@ -157,10 +216,16 @@ func checkRefused(t *testing.T, c *lab.Cluster, node string, service netip.AddrP
 }
 
 // addressToward is the address from which the director speaks to a real server.
-func addressToward(t *testing.T, c *lab.Cluster, rip netip.Addr) (own netip.Addr) {
+func addressToward(t *testing.T, c *lab.Cluster, rip netip.Addr) netip.Addr {
 	t.Helper()
-	err := c.Node("director").Do(func() error {
-		path, err := host.PathTo(rip)
+	return addressFrom(t, c, "director", rip)
+}
+
+// addressFrom is the address from which a node speaks to another.
+func addressFrom(t *testing.T, c *lab.Cluster, node string, to netip.Addr) (own netip.Addr) {
+	t.Helper()
+	err := c.Node(node).Do(func() error {
+		path, err := host.PathTo(to)
 		own = path.Source
 		return err
 	})

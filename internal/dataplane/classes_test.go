@@ -468,6 +468,14 @@ var classes = []class{
 	{"random bytes as IP", raw(1, 6, 17, 58)},
 }
 
+// loopbackLike is the loopback address of the same family, with the same port.
+func loopbackLike(a netip.AddrPort) netip.AddrPort {
+	if a.Addr().Is4() {
+		return addrPort(127, 0, 0, 1, a.Port())
+	}
+	return netip.AddrPortFrom(netip.IPv6Loopback(), a.Port())
+}
+
 // ownClasses are the kinds of packets that the director itself sends: as a client,
 // and as a real server.
 var ownClasses = []class{
@@ -496,6 +504,14 @@ var ownClasses = []class{
 	{"error", complaints(aboutAnswers(natVIP))},
 	{"port without service", segments(netip.AddrPortFrom(natVIP.Addr(), 81), "S", "A")},
 	{"from the VIP", func(r maker) []byte { return frame(clientMAC, tcp(r.of(natVIP), r.of(natVIP), "S")) }},
+	{"from the loopback address", func(r maker) []byte {
+		from := loopbackLike(r.of(netip.AddrPortFrom(natVIP.Addr(), 41000+uint16(r.IntN(4)))))
+		to := r.of(draw(r, natVIP, tunnelVIP, routeVIP, localVIP))
+		if r.IntN(2) == 0 {
+			return frame(clientMAC, udp(from, to, r.payload()...))
+		}
+		return frame(clientMAC, tcp(from, to, draw(r, "S", "A", "PA", "FA", "R"), r.payload()...))
+	}},
 	{"local server", segments(localVIP, "S", "A", "FA")},
 	{"local server, NAT", datagrams(localVIP)},
 	{"reply of local server", func(r maker) []byte {

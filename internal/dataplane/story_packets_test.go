@@ -34,9 +34,13 @@ func (s *story) ownPacket() string {
 	return s.packet(proto, s.ownClient(), vip)
 }
 
-// ownClient has an address of the director's, which may be the VIP.
+// ownClient has an address of the director's, which may be the VIP, or 127.0.0.1.
 func (s *story) ownClient() netip.AddrPort {
-	return s.maker.of(addrPort(10, 0, 0, pick[byte](s, 1, 1, 2, 80, 81), pick[uint16](s, 41000, 41001, 41002, 41003)))
+	a := s.maker.of(addrPort(10, 0, 0, pick[byte](s, 1, 1, 2, 80, 81), pick[uint16](s, 41000, 41001, 41002, 41003)))
+	if s.IntN(8) == 0 {
+		return loopbackLike(a)
+	}
+	return a
 }
 
 // packet is one with any flags and extras.

@@ -32,10 +32,11 @@ func (d *Director) leave(s *service, f flow, p *packet) (choice, Verdict) {
 }
 
 // isForwarded tells whether the machine sends a packet on to where it was sent.
-// Routers take none from IPv6's link-local addresses (RFC 4291, section 2.5.6).
+// Routers take none from IPv6's link-local addresses (RFC 4291, section 2.5.6), and
+// nobody from loopback addresses.
 func (d *Director) isForwarded(f flow) bool {
 	client := f.client.Addr()
-	return d.Forwards(f.virtual.Addr()) && !(client.Is6() && client.IsLinkLocalUnicast())
+	return d.Forwards(f.virtual.Addr()) && !client.IsLoopback() && !(client.Is6() && client.IsLinkLocalUnicast())
 }
 
 // nowhere is the server that such a connection is listed with.

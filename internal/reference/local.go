@@ -30,15 +30,28 @@ func (d *Director) Send(frame []byte) Outcome {
 	}
 	if !headed || p.fragment {
 		if d.isVIP(p.dst.Addr()) || d.isErrorOfLocal(p) {
-			return d.receive(frame, true)
+			return d.receiveOwn(frame)
 		}
 		return Outcome{Verdict: Alone}
 	}
 	f := flow{p.proto, p.src, p.dst}
-	if p.src.Addr().IsLoopback() || !d.isVIP(p.dst.Addr()) || d.serves(f) == nil && d.conns.in[f] == nil {
+	if !d.isVIP(p.dst.Addr()) || d.serves(f) == nil && d.conns.in[f] == nil {
 		return Outcome{Verdict: Alone}
 	}
-	return d.receive(frame, true)
+	return d.receiveOwn(frame)
+}
+
+// receiveOwn is for what the director itself sends. From 127.0.0.1 it stays there
+// (__ip_vs_get_out_rt).
+func (d *Director) receiveOwn(frame []byte) Outcome {
+	o := d.receive(frame, true)
+	switch o.Verdict {
+	case MasqIn, Tunnel, Route:
+		if addressAt(source.address(d.packet.ip)).IsLoopback() {
+			return Outcome{Verdict: Loopback, State: o.State}
+		}
+	}
+	return o
 }
 
 // isErrorOfLocal tells whether it may be a local real server's ICMP error about a
