@@ -110,7 +110,7 @@ func newSegments(t *testing.T, bond string) *segments {
 
 // connect lays a cable to the switch. There tags are left in frames, as on a wire:
 // a veth would hand them over beside the frame, where XDP in the driver does not see
-// them. And all redirected frames are taken.
+// them. And all redirected frames are taken, with two tags, too.
 func (n *segments) connect(node, link, port string) {
 	n.t.Helper()
 	err := host.AddVeth(host.VethEnd{Namespace: n.Node(node), Name: link}, host.VethEnd{Namespace: n.Node("switch"), Name: port})
@@ -120,7 +120,7 @@ func (n *segments) connect(node, link, port string) {
 	if node != "director" {
 		err = n.Node(node).Do(func() error { return host.DisableTransmitOffload(link) })
 	} else {
-		n.sh("switch", "ethtool -K "+port+" txvlan off tx-vlan-stag-hw-insert off")
+		n.sh("switch", "ethtool -K "+port+" txvlan off tx-vlan-stag-hw-insert off; ip link set "+port+" mtu 1504")
 		err = n.Node("switch").Do(func() error { return host.AcceptFrames(port) })
 	}
 	if err != nil {

@@ -92,6 +92,9 @@ func (n *segments) checkWay(family, option, verdict string, service netip.AddrPo
 	for range behindSwitch {
 		exchangeMegabyte(n.t, n, "client", netip.Addr{}, service)
 	}
+	if n.t.Failed() {
+		n.t.Fatal(mustLvsx(n.t, n, "ipvsadm", "-L", "-n", "--stats"), mustLvsx(n.t, n, "status"))
+	}
 	if got := packetsOf(n.t, n, verdict) - before; got < 3*700 {
 		n.t.Errorf("%s: %d packets were %s, less than three megabytes", service, got, verdict)
 	}
