@@ -58,11 +58,11 @@ static __always_inline int store_source(struct __sk_buff *skb, const union addr 
 }
 
 /*
- * limit_segments keeps both ends on the director from segments that are as large
- * as lo takes: the stack would merge two, and no IP header can tell that length.
+ * limit_local_segments keeps both ends on the director from segments that are as
+ * large as lo takes: the stack would merge two, and no IP header can tell that length.
  * Linux writes the MSS option first (net/ipv4/tcp_output.c: tcp_options_write()).
  */
-static __always_inline void limit_segments(struct __sk_buff *skb, const struct outgoing *out)
+static __always_inline void limit_local_segments(struct __sk_buff *skb, const struct outgoing *out)
 {
 	const __u32 place = out->place + sizeof(struct tcphdr);
 	struct {
@@ -120,7 +120,7 @@ static __always_inline void hear(struct __sk_buff *skb, const struct outgoing *o
 		return;
 	if (!is_gone(dest))
 		count_out(key, skb->len - sizeof(struct ethhdr));
-	limit_segments(skb, out);
+	limit_local_segments(skb, out);
 	step(found, HALF_OUTPUT, out->event, dest ? dest->timeouts : 0, now);
 }
 
@@ -283,7 +283,7 @@ static __always_inline int send_out(struct __sk_buff *skb, __u32 now)
 									 : TC_ACT_UNSPEC;
 		if (!request || !is_request(&out, now))
 			return TC_ACT_UNSPEC;
-		limit_segments(skb, &out);
+		limit_local_segments(skb, &out);
 		return give_director(skb);
 	}
 	count_verdict(verdict);

@@ -8,6 +8,7 @@
 #include "crc.h"
 #include "csum.h"
 #include "packet.h"
+#include "segment.h"
 #include "types.h"
 
 /* udp_checksum computes what a sender left at 0; include/net/udp.h: 0 goes out as 0xffff. */
@@ -112,9 +113,13 @@ static __always_inline void unmasquerade(struct xdp_md *ctx, struct packet *pkt,
 	const struct flow *flow = &pkt->flow;
 	struct ports *ports = pkt->l4;
 	__u64 change = replace_source(pkt, &conn->vip);
+	__be16 port = conn->vport;
 
-	ports->source = conn->vport;
-	update_checksum(ctx, pkt, &conn->vip, &flow->dst, change, flow->port.source, conn->vport);
+	ports->source = port;
+	/* To a checksum, one change of 16 bits is as good as two. */
+	if (unlikely(settings.fronts))
+		port = csum_fold(port + limit_segments(pkt));
+	update_checksum(ctx, pkt, &conn->vip, &flow->dst, change, flow->port.source, port);
 }
 
 #endif

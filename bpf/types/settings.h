@@ -98,6 +98,7 @@ struct director_settings {
 	__u16 unprivileged_port; /* the first, in the machine's order */
 	enum wildcards wildcards;
 	__u32 fronts; /* directors in front, that send packets here in tunnels: how many */
+	__u16 front_segments[2]; /* largest of TCP that their tunnels hold, of IPv4 and IPv6 */
 };
 
 /* What a user set of a set of timeouts, for the director alone. */

@@ -15,8 +15,8 @@ import (
 )
 
 // Directors behind a director balance what it sends, in every tunnel and by DR: each
-// real server its share, bulk both ways, and no reply comes through the one in
-// front. Each cluster has three directors to load, so not all is tried in all
+// real server its share, bulk both ways, no reply comes through the one in front, and
+// clients send nothing that does not fit through its tunnel. Each cluster has three directors to load, so not all is tried in all
 // families and modes: the datapath's own tests do that.
 func TestNestedDirectors(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces)
@@ -41,6 +41,9 @@ func TestNestedDirectors(t *testing.T) {
 			checkRound(t, c, 10*len(c.Servers), each)
 			checkInner(t, c, uint64(10*len(c.Servers)))
 			checkBulk(t, c, 10*megabyte)
+			if refused := packetsOf(t, c, "too-big"); refused != 0 {
+				t.Errorf("%d packets of clients are too big for the tunnel", refused)
+			}
 		})
 	}
 }

@@ -195,8 +195,18 @@ func calls(r maker) []byte {
 func answers(flags ...string) func(maker) []byte {
 	return func(r maker) []byte {
 		s := r.server()
-		return frame(sideOf(s.Addr()), tcp(s, r.client(), draw(r, flags...), r.payload()...))
+		packet := tcp(s, r.client(), draw(r, flags...), r.payload()...)
+		if r.IntN(2) == 0 {
+			packet = withSegmentOptions(packet, draw(r, segmentOptions...)...)
+		}
+		return frame(sideOf(s.Addr()), packet)
 	}
+}
+
+// segmentOptions have an MSS for the most part, as the first or not.
+var segmentOptions = [][]byte{
+	{2, 4, 0x05, 0xb4}, {2, 4, 0x23, 0x00}, {2, 4, 0x02, 0x18}, {2, 4, 0x05, 0xb4, 1, 3, 3, 7},
+	{1, 1, 1, 1, 2, 4, 0x05, 0xb4}, {2, 3, 0x05, 0xb4}, {3, 4, 0x05, 0xb4},
 }
 
 // changed makes a class of another one.

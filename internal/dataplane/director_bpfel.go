@@ -194,7 +194,7 @@ type directorDirectorSettings struct {
 	UnprivilegedPort uint16
 	Wildcards        uint32
 	Fronts           uint32
-	_                [4]byte
+	FrontSegments    [2]uint16
 }
 
 type directorEarlyFragment struct {

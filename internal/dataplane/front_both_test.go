@@ -22,10 +22,12 @@ const frontPort = 6080
 func (p *pair) attachFronts() {
 	p.t.Helper()
 	p.model.Fronts = reference.Fronts{
-		From: []netip.Addr{frontAddress.Addr(), inIPv6(frontAddress).Addr()},
-		Own:  []netip.Addr{directorAddress, directorAddress6, natVIP.Addr(), inIPv6(natVIP).Addr()},
-		Port: frontPort,
+		From:     []netip.Addr{frontAddress.Addr(), inIPv6(frontAddress).Addr()},
+		Own:      []netip.Addr{directorAddress, directorAddress6, natVIP.Addr(), inIPv6(natVIP).Addr()},
+		Port:     frontPort,
+		Segments: [2]uint16{1420, 1400},
 	}
+	p.SetFrontSegments(p.model.Fronts.Segments[0], p.model.Fronts.Segments[1])
 	for _, err := range []error{
 		p.SetFronts(p.model.Fronts.From, p.model.Fronts.Port), p.SetDIPs(p.model.Fronts.Own), host.SetMTU("lo", pairMTU),
 	} {

@@ -40,6 +40,15 @@ func (d *Dataplane) SetFronts(fronts []netip.Addr, guePort uint16) error {
 	return nil
 }
 
+// SetFrontSegments says how large TCP segments may be, of IPv4 and of IPv6, that
+// clients send through fronts' tunnels; 0: any size. Answers of NAT real servers
+// tell them.
+func (d *Dataplane) SetFrontSegments(ipv4, ipv6 uint16) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.settings.FrontSegments = [2]uint16{ipv4, ipv6}
+}
+
 // Fronts returns the directors that packets in tunnels are taken from, sorted.
 func (d *Dataplane) Fronts() ([]netip.Addr, error) {
 	set, err := entries[[16]byte, uint16](d.maps.Fronts)

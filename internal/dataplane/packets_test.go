@@ -78,6 +78,16 @@ func tcp(src, dst netip.AddrPort, flags string, payload ...byte) []byte {
 	return ip(src.Addr(), dst.Addr(), 6, segment)
 }
 
+// withSegmentOptions is a TCP segment with options, in whole words.
+func withSegmentOptions(packet []byte, options ...byte) []byte {
+	src, dst := endpoints(packet)
+	segment := slices.Insert(slices.Clone(packet[headerOf(packet):]), 20, options...)
+	segment[12] += byte(len(options)/4) << 4
+	segment[16], segment[17] = 0, 0
+	binary.BigEndian.PutUint16(segment[16:], transportChecksum(src.Addr(), dst.Addr(), 6, segment))
+	return ip(src.Addr(), dst.Addr(), 6, segment)
+}
+
 func udp(src, dst netip.AddrPort, payload ...byte) []byte {
 	datagram := make([]byte, 8, 8+len(payload))
 	binary.BigEndian.PutUint16(datagram[0:], src.Port())

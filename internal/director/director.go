@@ -193,7 +193,7 @@ func (d *Director) refresh() {
 	}
 	d.ports.update(links)
 	rips := d.ways.look(d.ports.withRoomForTags(links))
-	d.tellAddresses()
+	d.tellFronts()
 	d.resolve(rips)
 	d.plane.ForgetClientHops()
 }

@@ -46,8 +46,8 @@ func (d *Director) replace() error {
 	return tell()
 }
 
-// tellAddresses tells the datapath where tunnels of fronts may lead.
-func (d *Director) tellAddresses() {
+// tellFronts tells the datapath where tunnels of fronts may lead, and what they hold.
+func (d *Director) tellFronts() {
 	if len(d.options.Fronts) == 0 {
 		return
 	}
@@ -60,6 +60,48 @@ func (d *Director) tellAddresses() {
 	if err := d.plane.SetDIPs(own); err != nil {
 		d.options.Log.Error("tell datapath of addresses", "error", err)
 	}
+	room := d.roomInTunnels()
+	d.plane.SetFrontSegments(segment(room, netip.IPv4Unspecified()), segment(room, netip.IPv6Unspecified()))
+}
+
+const (
+	ipv4Header = 20
+	ipv6Header = 40
+	tcpHeader  = 20
+	// tunnelHeader is the longest between outer and inner IP header: UDP, GUE, and
+	// its option for a checksum that the receiver finishes.
+	tunnelHeader = 8 + 4 + 8
+)
+
+// roomInTunnels returns how large a packet may be that any front can send here in
+// any tunnel; 0 if it is not known.
+//
+//	MTU of the way to the front = outer IP + GRE, or UDP and GUE + packet
+func (d *Director) roomInTunnels() (room int) {
+	for _, front := range d.options.Fronts {
+		path, err := d.ways.routing.PathTo(front)
+		i := slices.IndexFunc(d.ways.links, func(l host.Link) bool { return l.Index == path.Link })
+		if err != nil || i < 0 {
+			continue
+		}
+		if its := d.ways.links[i].MTU - ipHeader(front) - tunnelHeader; room == 0 || its < room {
+			room = its
+		}
+	}
+	return room
+}
+
+func ipHeader(a netip.Addr) int {
+	if a.Is6() {
+		return ipv6Header
+	}
+	return ipv4Header
+}
+
+// segment returns the largest TCP segment of an address's family that a packet of
+// so many bytes holds; 0 if that is not known.
+func segment(packet int, family netip.Addr) uint16 {
+	return uint16(min(max(packet-ipHeader(family)-tcpHeader, 0), 0xffff))
 }
 
 // frontProblems names fronts that are this machine.

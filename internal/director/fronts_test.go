@@ -8,6 +8,22 @@ import (
 	"testing"
 )
 
+func TestSegmentOfPacket(t *testing.T) {
+	ipv4, ipv6 := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2")
+	for _, test := range []struct {
+		packet int
+		family netip.Addr
+		want   uint16
+	}{
+		{1500 - 20 - 20, ipv4, 1420}, {1500 - 20 - 20, ipv6, 1400}, {1500 - 40 - 20, ipv6, 1380},
+		{0, ipv4, 0}, {30, ipv4, 0}, {100000, ipv6, 0xffff},
+	} {
+		if got := segment(test.packet, test.family); got != test.want {
+			t.Errorf("of a packet of %d bytes to %s: %d, want %d", test.packet, test.family, got, test.want)
+		}
+	}
+}
+
 func TestCheckFronts(t *testing.T) {
 	for fronts, want := range map[string]string{
 		"":                                "",

@@ -16,6 +16,8 @@ type Fronts struct {
 	From []netip.Addr // the outer sources that are theirs
 	Own  []netip.Addr // this machine's addresses
 	Port uint16       // of GUE
+	// The largest TCP segments that their tunnels hold, of IPv4 and IPv6; 0: any.
+	Segments [2]uint16
 }
 
 // mayBeWrapped tells of what is not balanced as it is whether a front may have
@@ -135,4 +137,20 @@ func (d *Director) confine(frame []byte, o Outcome) Outcome {
 		o.Frame = frame
 	}
 	return o
+}
+
+// limitSegments tells a client in the answer to its SYN to leave room for the
+// headers of a front's tunnel. Only where the MSS is the first option it is seen.
+func (d *Director) limitSegments(ip []byte, p *packet) {
+	most := d.Fronts.Segments[0]
+	if is6(ip) {
+		most = d.Fronts.Segments[1]
+	}
+	l4 := ip[p.header:]
+	if p.proto != ipvs.TCP || l4[13]&2 == 0 || l4[12]>>4 < 6 || len(l4) < 24 || l4[20] != 2 || l4[21] != 4 {
+		return
+	}
+	if most != 0 && len(d.Fronts.From) > 0 && binary.BigEndian.Uint16(l4[22:]) > most {
+		replace(l4[22:24], binary.BigEndian.AppendUint16(nil, most), l4[16:18])
+	}
 }

@@ -329,6 +329,7 @@ func (d *Director) reply(c *conn, p *packet) Outcome {
 	ip := d.copyOf(p, c.mac)
 	lowerTTL(ip)
 	p.setEndpoint(ip, source, c.virtual)
+	d.limitSegments(ip, p)
 	d.overhear(c, ip, p.header, true)
 	return Outcome{Verdict: MasqOut, State: c.state, Frame: d.out}
 }
