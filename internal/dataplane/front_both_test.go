@@ -53,6 +53,12 @@ func (r maker) ofDirector() netip.Addr {
 	return directorAddress
 }
 
+// inFrontsTunnel puts the packet of a frame into IPIP of its family.
+func inFrontsTunnel(f []byte) []byte {
+	r := maker{ipv6: f[14]>>4 == 6}
+	return frame(clientMAC, wrapped(r.of(frontAddress).Addr(), r.ofDirector(), f[14:]))
+}
+
 // fromAnyone are tunnels that are not all a front's, or not for the director.
 func fromAnyone(of func(maker) []byte) func(maker) []byte {
 	return func(r maker) []byte {

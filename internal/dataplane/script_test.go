@@ -22,6 +22,7 @@ import (
 //
 //	ipvsadm -A -t 10.0.0.80:80 -s rr        a command
 //	out tcp 10.0.0.1:40000 10.0.0.80:80 S   a packet that the director itself sends
+//	front tcp 172.16.0.5:40000 10.0.0.80:80 S  one in a front's tunnel
 //	lvsx connections kill --client 172.16.0.5  one of our own
 //	tcp 172.16.0.5:40000 10.0.0.80:80 S     a segment, with its flags
 //	udp 172.16.0.5:40000 10.0.0.80:53       a datagram
@@ -75,24 +76,38 @@ func (p *pair) play(line string) string {
 
 // send sends the packet that a line describes through both.
 func (p *pair) send(words []string) (verdict reference.Verdict, wrong string) {
-	words, out := cutOut(words)
+	by, words := cutSender(words)
 	frame, err := parsePacket(words)
 	switch {
 	case err != nil:
 		return "", err.Error()
-	case out:
+	case by == bySelf:
 		return p.bothOut(frame)
+	case by == byFronts:
+		return p.both(inFrontsTunnel(frame))
 	}
 	return p.both(frame)
 }
 
-// cutOut tells whether the director itself sends a packet.
-func cutOut(words []string) (rest []string, out bool) {
-	if words[0] == "out" {
-		return words[1:], true
+// sender is who sends a packet, if not who it is from: the director itself, or a
+// front, in a tunnel.
+type sender string
+
+const (
+	bySelf   sender = "out"
+	byFronts sender = "front"
+)
+
+// cutSender reads who sends a packet.
+func cutSender(words []string) (by sender, rest []string) {
+	if by = sender(words[0]); by == bySelf || by == byFronts {
+		return by, words[1:]
 	}
-	return words, false
+	return "", words
 }
+
+// put puts it in front of a packet.
+func (by sender) put(packet string) string { return strings.TrimSpace(string(by) + " " + packet) }
 
 func errorText(err error) string {
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 func (s *story) request() string {
 	if len(s.known) > 0 && s.IntN(3) > 0 { // of a connection, if it was not the last packet's end
 		f := pick(s, s.known...)
-		return f.from(f.own, s.packet(f.proto, f.client, f.vip))
+		return f.by.put(s.packet(f.proto, f.client, f.vip))
 	}
 	proto, vip := s.target()
 	return s.packet(proto, s.client(), vip)
@@ -91,7 +91,7 @@ func (s *story) error() string {
 	head := fmt.Sprintf("icmp %d %d %d", kind, s.IntN(6), pick(s, 0, 68, 600, 1400, 1500))
 	switch s.IntN(3) {
 	case 0:
-		return f.from(f.own, fmt.Sprintf("%s %s %s %s", head, f.client.Addr(), f.vip.Addr(), s.packet(f.proto, f.vip, f.client)))
+		return f.by.put(fmt.Sprintf("%s %s %s %s", head, f.client.Addr(), f.vip.Addr(), s.packet(f.proto, f.vip, f.client)))
 	case 1:
 		return fmt.Sprintf("%s %s %s %s", head, f.server.Addr(), f.client.Addr(), s.packet(f.proto, f.client, f.server))
 	}

@@ -31,15 +31,7 @@ type story struct {
 type toldFlow struct {
 	proto               string
 	client, vip, server netip.AddrPort
-	own                 bool // the client is on the director
-}
-
-// from puts in front of a packet that its sender is on the director.
-func (f toldFlow) from(own bool, packet string) string {
-	if own {
-		return "out " + packet
-	}
-	return packet
+	by                  sender // of the client's packets
 }
 
 // protocols are those of services, as scripts call them.
@@ -88,7 +80,7 @@ func (s *story) tell() string {
 // connections: whether the new one counts as their teller depends on its place in
 // the table, which the model has none of.
 func (s *story) sparingTellers(line string) string {
-	words, out := cutOut(strings.Fields(line))
+	by, words := cutSender(strings.Fields(line))
 	if words[0] != "tcp" {
 		return line
 	}
@@ -101,12 +93,12 @@ func (s *story) sparingTellers(line string) string {
 	} else if s.tellers[words[1]] && strings.Contains(words[3], "S") {
 		words[3] = "A"
 	}
-	return toldFlow{}.from(out, strings.Join(words, " "))
+	return by.put(strings.Join(words, " "))
 }
 
 // play notes where packets went, to have servers answer them.
 func (s *story) play(line string) string {
-	words, own := cutOut(strings.Fields(line))
+	by, words := cutSender(strings.Fields(line))
 	if !slices.Contains(protocols, words[0]) {
 		return s.p.play(line)
 	}
@@ -114,7 +106,7 @@ func (s *story) play(line string) string {
 	if wrong != "" {
 		return wrong
 	}
-	f := toldFlow{proto: words[0], client: netip.MustParseAddrPort(words[1]), vip: netip.MustParseAddrPort(words[2]), own: own}
+	f := toldFlow{proto: words[0], client: netip.MustParseAddrPort(words[1]), vip: netip.MustParseAddrPort(words[2]), by: by}
 	switch {
 	case s.p.left == nil: // a reply
 		return ""
@@ -182,7 +174,10 @@ func (s *story) step() string {
 			return line
 		}
 	case n < 64 && s.p.BalancesLocal():
-		return "out " + s.ownPacket()
+		return bySelf.put(s.ownPacket())
+	case n < 70:
+		proto, vip := s.target()
+		return byFronts.put(s.packet(proto, s.client(), vip))
 	}
 	return s.request()
 }
