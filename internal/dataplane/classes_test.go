@@ -440,6 +440,11 @@ var classes = []class{
 	{"large and breakable", changed(large(tunnelVIP), breakable)},
 	{"last hop", changed(segments(natVIP, "S", "A"), lastHop)},
 	{"reply", answers("SA", "A", "PA")},
+	{"large reply", func(r maker) []byte {
+		s, size := r.server(), draw(r, 1300, 1440, 1441, 1460, 1461, 1472, 1473, 1600, 2840)
+		packet := draw(r, tcp(s, r.client(), draw(r, "A", "RA"), r.bytes(size)...), udp(s, r.client(), r.bytes(size)...))
+		return frame(sideOf(s.Addr()), packet)
+	}},
 	{"end of reply", answers("FA", "R", "RA")},
 	{"reply of nobody", answers("S", "SA", "")},
 	{"reply at its last hop", changed(answers("A"), lastHop)},

@@ -34,7 +34,7 @@ func newTrunk(t *testing.T) *trunk {
 		t.Fatal(err)
 	}
 	p.attachOwn()
-	p.model.MTU = 0 // in the driver nothing is merged
+	p.model.MTU, p.model.LinkMTU = 0, 1500 // in the driver nothing is merged
 	if err := host.SetMTU("lo", 65536); err != nil {
 		t.Fatal(err)
 	}

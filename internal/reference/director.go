@@ -34,6 +34,7 @@ type Director struct {
 	Clock
 	MAC      MAC
 	MTU      int // of the interface; what is larger was merged by offload. 0: whatever is
+	LinkMTU  int // what replies to clients may have that were not merged; 0: any
 	Settings Settings
 	Dice     uint32 // what the first throw for a packet shows
 	Room     int    // for connections and templates, all worth keeping: none gives way; 0: for any number

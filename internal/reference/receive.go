@@ -325,6 +325,11 @@ func (d *Director) reply(c *conn, p *packet) Outcome {
 	if d.isMerged(p) && !isSendable(p, Way{}) {
 		return Outcome{Verdict: Merged, State: c.state}
 	}
+	if d.exceedsLink(p) {
+		o := d.replyTooBig(p)
+		o.State = c.state
+		return o
+	}
 	p.behind = p.own || c.mac == (MAC{})
 	ip := d.copyOf(p, c.mac)
 	lowerTTL(ip)
@@ -332,4 +337,19 @@ func (d *Director) reply(c *conn, p *packet) Outcome {
 	d.limitSegments(ip, p)
 	d.overhear(c, ip, p.header, true)
 	return Outcome{Verdict: MasqOut, State: c.state, Frame: d.out}
+}
+
+// exceedsLink tells whether a reply is larger than the interface to the client takes.
+func (d *Director) exceedsLink(p *packet) bool {
+	return d.LinkMTU != 0 && len(p.ip) > d.LinkMTU && !d.isMerged(p)
+}
+
+// replyTooBig is about such a reply. It is quoted as it came (ip_forward). The kernel
+// answers in its own name, here it is done in the receiver's.
+func (d *Director) replyTooBig(p *packet) Outcome {
+	if !mayNotBreak(p.ip) {
+		return Outcome{Verdict: NeedsFragmenting}
+	}
+	d.complain(p.ip, p.from(), packetTooBig, d.LinkMTU)
+	return Outcome{Verdict: TooBig, Frame: d.out, NewHeader: true}
 }

@@ -126,6 +126,9 @@ func (d *Director) partReply(c *conn, p *packet) Outcome {
 		c.serverTold = true
 		return d.sendBack(p)
 	}
+	if d.exceedsLink(p) {
+		return d.replyTooBig(p)
+	}
 	ip := d.copyOf(p, c.mac)
 	lowerTTL(ip)
 	p.setEndpoint(ip, source, c.virtual)
