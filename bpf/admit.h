@@ -241,7 +241,9 @@ __noinline int choose_server(struct xdp_md *ctx, const struct flow *flow, struct
 	if (flow->proto == IPPROTO_TCP && choice->size && settings.wildcards &&
 	    take_expected(flow, moment->now, choice))
 		return VERDICT_COUNT;
-	number = find_service(flow);
+	number = guess_service(flow);
+	if (number == SERVICE_NONE)
+		number = find_service(flow);
 	service = number != SERVICE_NONE ? bpf_map_lookup_elem(&services, &number) : NULL;
 	if (!service)
 		return VERDICT_NOT_OURS;

@@ -28,6 +28,19 @@ struct {
 	__type(value, struct service);
 } services SEC(".maps");
 
+/*
+ * Where a hash of a service's key points: its number plus one, written by who found it in
+ * service_index. A hint may be stale, or of another service: who reads it compares.
+ */
+#define SERVICE_HINT_BITS 14
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << SERVICE_HINT_BITS);
+	__type(key, __u32);
+	__type(value, __u32);
+} service_hints SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 49152); /* a rule without a protocol has three */

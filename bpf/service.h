@@ -113,6 +113,49 @@ static __always_inline __u32 find_wildcard(struct service_key *key)
 	return number_of(key);
 }
 
+static __always_inline __u32 *hint_of(const struct flow *flow)
+{
+	const __u32 multiplier = 0x61c88647u;
+	__u64 half = flow->dst.halves[0] ^ flow->dst.halves[1];
+	__u32 hash = (half ^ half >> 32) * multiplier;
+
+	hash = (hash ^ (flow->port.dest | flow->proto << 16)) * multiplier;
+	hash >>= 32 - SERVICE_HINT_BITS;
+	return bpf_map_lookup_elem(&service_hints, &hash);
+}
+
+/* is_service_of compares what has been configured meanwhile. */
+static __always_inline int is_service_of(const struct service *service, const struct flow *flow)
+{
+	return service->use == SERVICE_CONFIGURED && is_equal(&service->key.vip, &flow->dst) &&
+	       service->key.port == flow->port.dest && service->key.proto == flow->proto &&
+	       !service->key.mark;
+}
+
+/* guess_service returns the number of the packet's service, if it has a hint, or SERVICE_NONE. */
+static __always_inline __u32 guess_service(const struct flow *flow)
+{
+	const __u32 *hint = hint_of(flow);
+	const struct service *service;
+	__u32 number;
+
+	/* Marks go first. */
+	if (!hint || READ_ONCE(settings.mark_rules))
+		return SERVICE_NONE;
+	number = READ_ONCE(*hint) - 1;
+	service = bpf_map_lookup_elem(&services, &number);
+	return service && is_service_of(service, flow) ? number : SERVICE_NONE;
+}
+
+/* give_hint tells the next packets of a service what this one found. */
+static __always_inline void give_hint(const struct flow *flow, __u32 number)
+{
+	__u32 *hint = hint_of(flow);
+
+	if (hint)
+		*(volatile __u32 *)hint = number + 1;
+}
+
 /*
  * The number in services of the service that a packet is for, or SERVICE_NONE
  * (ip_vs_ctl.c: ip_vs_service_find()). A function of its own for its keys'
@@ -132,7 +175,10 @@ __noinline __u32 find_service(const struct flow *flow)
 	key.port = flow->port.dest;
 	key.proto = flow->proto;
 	number = number_of(&key);
-	return number != SERVICE_NONE || !settings.wildcards ? number : find_wildcard(&key);
+	if (number == SERVICE_NONE)
+		return settings.wildcards ? find_wildcard(&key) : SERVICE_NONE;
+	give_hint(flow, number);
+	return number;
 }
 
 #endif

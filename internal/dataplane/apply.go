@@ -113,7 +113,6 @@ func (d *Dataplane) addService(config ipvs.Service) error {
 		Scheduler: schedulers[config.Scheduler],
 		Cursor:    startCursor(schedulers[config.Scheduler], directorList{}),
 		Key:       toServiceKey(s.key),
-		Use:       directorServiceUseSERVICE_CONFIGURED,
 	}
 	d.setPersistence(s, config)
 	for _, list := range []uint32{2 * s.index, 2*s.index + 1} {
@@ -121,6 +120,8 @@ func (d *Dataplane) addService(config ipvs.Service) error {
 		l.Count, l.Gcd, l.MaxWeight = 0, 1, 0
 	}
 	d.carries.at[s.index] = directorStats{}
+	// From here on a packet may find it: one of the same key was there before.
+	d.setUse(s, directorServiceUseSERVICE_CONFIGURED)
 	if err := d.enter(s); err != nil {
 		return err
 	}
@@ -128,6 +129,11 @@ func (d *Dataplane) addService(config ipvs.Service) error {
 	d.wildcards.count(s.key, +1)
 	d.writeWildcards()
 	return nil
+}
+
+// setUse tells packets that have a hint whether they may go by it.
+func (d *Dataplane) setUse(s *service, use directorServiceUse) {
+	atomic.StoreUint32((*uint32)(&d.services.at[s.index].Use), uint32(use))
 }
 
 // enter lets packets find the service.
@@ -160,7 +166,7 @@ func (d *Dataplane) deleteService(s *service, counted func(index uint32) ipvs.St
 	d.wildcards.count(s.key, -1)
 	d.writeWildcards()
 	s.deleted = true
-	d.services.at[s.index].Use = directorServiceUseSERVICE_DELETED
+	d.setUse(s, directorServiceUseSERVICE_DELETED)
 	for _, dest := range s.dests {
 		d.discard(dest, counted(dest.index))
 	}

@@ -684,6 +684,7 @@ const (
 	directorMapRealServers     = "real_servers"
 	directorMapScratches       = "scratches"
 	directorMapServiceCarries  = "service_carries"
+	directorMapServiceHints    = "service_hints"
 	directorMapServiceIndex    = "service_index"
 	directorMapServices        = "services"
 	directorMapSipScratches    = "sip_scratches"
@@ -800,6 +801,7 @@ type directorMapSpecs struct {
 	RealServers    *ebpf.MapSpec `ebpf:"real_servers"`
 	Scratches      *ebpf.MapSpec `ebpf:"scratches"`
 	ServiceCarries *ebpf.MapSpec `ebpf:"service_carries"`
+	ServiceHints   *ebpf.MapSpec `ebpf:"service_hints"`
 	ServiceIndex   *ebpf.MapSpec `ebpf:"service_index"`
 	Services       *ebpf.MapSpec `ebpf:"services"`
 	SipScratches   *ebpf.MapSpec `ebpf:"sip_scratches"`
@@ -878,6 +880,7 @@ type directorMaps struct {
 	RealServers    *ebpf.Map `ebpf:"real_servers"`
 	Scratches      *ebpf.Map `ebpf:"scratches"`
 	ServiceCarries *ebpf.Map `ebpf:"service_carries"`
+	ServiceHints   *ebpf.Map `ebpf:"service_hints"`
 	ServiceIndex   *ebpf.Map `ebpf:"service_index"`
 	Services       *ebpf.Map `ebpf:"services"`
 	SipScratches   *ebpf.Map `ebpf:"sip_scratches"`
@@ -924,6 +927,7 @@ func (m *directorMaps) Close() error {
 		m.RealServers,
 		m.Scratches,
 		m.ServiceCarries,
+		m.ServiceHints,
 		m.ServiceIndex,
 		m.Services,
 		m.SipScratches,
