@@ -36,6 +36,14 @@ static __always_inline struct dest *dest_of(const struct found *found)
 	return bpf_map_lookup_elem(&dests, &key);
 }
 
+/* is_masqueraded tells whether NAT sent a request on, or gave it to a real server on the director.
+ */
+static __always_inline int is_masqueraded(const struct conn *conn, enum verdict verdict)
+{
+	return verdict == VERDICT_MASQ_IN ||
+	       (verdict == VERDICT_LOCAL && forwarding_of(conn) == FORWARDING_MASQ);
+}
+
 /* request handles a packet of a known connection from its client. */
 static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *pkt,
 					    struct found *found, const struct dest *dest,
@@ -55,7 +63,7 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 		count_request(conn);
 	pkt->state = step(found, half_of(conn, dest), pkt->event, dest->timeouts, pkt->moment.now);
 	verdict = forward_request(ctx, pkt, conn->flags, found->dest, dest, from);
-	if (is_ftp_control(pkt, conn) && verdict == VERDICT_MASQ_IN)
+	if (is_ftp_control(pkt, conn) && is_masqueraded(conn, verdict))
 		follow_request(ctx, pkt, found);
 	return verdict;
 }

@@ -8,7 +8,8 @@
  *                                     none of ours: give_back() → the way it was going
  *   a NAT real server's reply          director() → lo → the client
  *   a local real server's reply        local_out(): from the VIP → the client
- *   an ICMP error about its request    local_out() → director(): from the VIP → the client
+ *   an ICMP error about its request, or what it says on an FTP control connection
+ *                                      local_out() → director(): from the VIP → the client
  *
  * The kernel's IPVS does the same in its hook LOCAL_OUT, replies before requests
  * (ip_vs_core.c: ip_vs_ops4).
@@ -192,7 +193,7 @@ static __noinline void note_parted(const struct __sk_buff *skb, const struct out
 
 /*
  * reply_of_local handles what may be a reply of a real server on the director, or the
- * first fragment of one. VERDICT_COUNT: it is none.
+ * first fragment of one. VERDICT_COUNT: it is none, or is overheard.
  */
 static __noinline enum verdict reply_of_local(struct __sk_buff *skb, struct outgoing *out,
 					      __u32 now)
@@ -204,6 +205,11 @@ static __noinline enum verdict reply_of_local(struct __sk_buff *skb, struct outg
 		return verdict;
 	if (unlikely(out->fragmented))
 		note_parted(skb, out, now);
+	else if (verdict == VERDICT_MASQ_OUT && out->flow.proto == IPPROTO_TCP &&
+		 found.conn->vport == bpf_htons(FTP_PORT)) {
+		out->overheard = 1;
+		return VERDICT_COUNT;
+	}
 	hear(skb, out, &found, now);
 	return verdict == VERDICT_LOCAL || disguise(skb, out, found.conn) ? verdict
 									  : VERDICT_NO_ROOM;
@@ -281,7 +287,7 @@ static __always_inline int send_out(struct __sk_buff *skb, __u32 now)
 		if (!headed || out.fragmented)
 			return request || (reply && is_error(skb, &out)) ? give_director(skb)
 									 : TC_ACT_UNSPEC;
-		if (!request || !is_request(&out, now))
+		if (!out.overheard && (!request || !is_request(&out, now)))
 			return TC_ACT_UNSPEC;
 		limit_local_segments(skb, &out);
 		return give_director(skb);

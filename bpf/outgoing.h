@@ -16,6 +16,7 @@ struct outgoing {
 	__u16 offset; /* of a fragment, in bytes */
 	__u8 event;   /* as in struct packet */
 	__u8 fragmented;
+	__u8 overheard; /* it is of an FTP control connection: director() minds what is said */
 };
 
 /* read_fragment_header reads what the stack puts behind its IPv6 header, and nowhere else. */

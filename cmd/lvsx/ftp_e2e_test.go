@@ -42,16 +42,12 @@ func testFTP(t *testing.T, c *lab.Cluster) {
 		serveFTP(t, c.Node(s.Name), s.Name)
 		mustLvsx(t, c, "ipvsadm", "-a", "-t", service, "-r", net.JoinHostPort(s.RIP.String(), "21"), "-m")
 	}
-	modes := []string{"EPSV", "EPRT"}
-	if c.Service.Addr().Is4() {
-		modes = append(modes, "PASV", "PORT")
-	}
 	var sessions []*ftpSession
 	for range c.Servers {
 		sessions = append(sessions, loginFTP(t, c.Node("client"), service))
 	}
 	for round := range 2 {
-		for _, mode := range modes {
+		for _, mode := range modesOf(c) {
 			for _, s := range sessions {
 				s.transfer(mode)
 			}
@@ -69,6 +65,37 @@ func testFTP(t *testing.T, c *lab.Cluster) {
 	}
 	if sessions[0].server == sessions[1].server {
 		t.Errorf("both sessions were with %s", sessions[0].server)
+	}
+}
+
+// modesOf are those of a cluster's family.
+func modesOf(c *lab.Cluster) []string {
+	if c.Service.Addr().Is4() {
+		return []string{"EPSV", "EPRT", "PASV", "PORT"}
+	}
+	return []string{"EPSV", "EPRT"}
+}
+
+// The server may be the director itself.
+func TestFTPOnDirector(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces, testenv.TCX)
+	for _, options := range []lab.Options{
+		{XDP: "native", Family: 4}, {XDP: "native", Family: 6}, {XDP: "generic", Family: 4, Offload: true},
+	} {
+		t.Run(fmt.Sprintf("%s%d", options.XDP, options.Family), func(t *testing.T) {
+			c := newCluster(t, lab.NAT, options)
+			service := net.JoinHostPort(c.Service.Addr().String(), "21")
+			server := net.JoinHostPort(addressToward(t, c, c.Servers[0].RIP).String(), "21")
+			mustLvsx(t, c, "ipvsadm", "-A", "-t", service, "-s", "rr")
+			mustLvsx(t, c, "ipvsadm", "-a", "-t", service, "-r", server, "-m")
+			serveFTP(t, c.Node("director"), "director")
+			for _, client := range []string{"client", "director"} {
+				session := loginFTP(t, c.Node(client), service)
+				for _, mode := range modesOf(c) {
+					session.transfer(mode)
+				}
+			}
+		})
 	}
 }
 

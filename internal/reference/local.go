@@ -79,6 +79,9 @@ func (d *Director) sendReply(p *packet) (o Outcome, done bool) {
 	if c == nil {
 		return Outcome{}, done
 	}
+	if c.isFTPControl() && !p.fragment {
+		return d.receiveOwn(p.frame), true
+	}
 	if p.fragment {
 		d.firsts[p.fragmentKey()] = &first{src: p.src, dst: p.dst, end: len(p.payload()), expires: d.now + uint64(d.Ticks(firstLife))}
 	}
@@ -125,6 +128,11 @@ func (d *Director) served(p *packet) (c *conn, ambiguous bool) {
 		return c, false
 	}
 	return nil, false
+}
+
+// isFTPControl tells whether what a NAT server says on a connection is overheard.
+func (c *conn) isFTPControl() bool {
+	return c.method == ipvs.Masq && c.proto == ipvs.TCP && c.virtual.Port() == ftpPort
 }
 
 func (d *Director) isLocal(c *conn) bool { return d.ways[c.server.Addr()].Local }

@@ -215,6 +215,7 @@ func (d *Director) forward(c *conn, p *packet) Outcome {
 	case way.Local:
 		return d.deliver(c.method, c.server.Addr(), p, func(ip []byte) {
 			p.setEndpoint(ip, destination, c.server)
+			d.overhear(c, ip, p.header, false)
 		})
 	case way.NoRoute:
 		return d.answer(p, NoRoute, hostUnreachable, 0)
