@@ -27,6 +27,13 @@ struct found {
 	__u32 dest;
 };
 
+static __always_inline struct dest *dest_of(const struct found *found)
+{
+	__u32 key = found->dest;
+
+	return bpf_map_lookup_elem(&dests, &key);
+}
+
 static __always_inline enum forwarding forwarding_of(const struct conn *conn)
 {
 	return conn->flags & CONN_FORWARDING;
@@ -47,7 +54,7 @@ static __always_inline __u64 difference(const union addr *a, const union addr *b
 static __always_inline __u64 request_difference(const struct conn *conn, const struct flow *flow)
 {
 	return difference(&conn->cip, &flow->src) | difference(&conn->vip, &flow->dst) |
-	       (conn->cport ^ flow->port.source) | (conn->vport ^ flow->port.dest) |
+	       (*(const bytes4 *)&conn->cport ^ *(const bytes4 *)&flow->port) |
 	       (conn->proto ^ flow->proto);
 }
 
@@ -238,25 +245,42 @@ static __always_inline int has_key(struct group *group, __u32 i, __u32 key)
 	return (READ_ONCE(*life_at(group, i)) & LIFE_KEY_MASK) == key;
 }
 
-/* find_conn looks first where most connections are, and nearly all: in the first group, at their
- * favourite place there, and alone with their tag. */
-static __always_inline int find_conn(const struct place *place, const struct flow *flow,
-				     enum direction direction, __u32 now, struct found *found)
+/* What became of a search where connections are in the first place. */
+enum glance {
+	GLANCE_FOUND,
+	GLANCE_NOWHERE, /* there is no such connection */
+	GLANCE_BEYOND,	/* it may be elsewhere */
+};
+
+/* glance looks where most connections are, and nearly all: in the first group, at their favourite
+ * place there, and alone with their tag. */
+static __always_inline enum glance glance(const struct place *place, const struct flow *flow,
+					  enum direction direction, __u32 now, struct found *found)
 {
 	struct group *group = group_at(place->first);
 	__u32 i = favourite_of(place);
 	__u64 alike = 1;
 
 	if (!group)
-		return 0;
+		return GLANCE_NOWHERE;
 	if (!has_key(group, i, key_of(place))) {
 		fetch_ahead(place); /* the CPU guesses, and is here before the group is */
 		alike = lives_of(group, place);
 		i = lowest(alike);
 	}
 	if (likely(alike) && match(group, place->first, i, flow, direction, now, found))
+		return GLANCE_FOUND;
+	return alike || READ_ONCE(group->passed) ? GLANCE_BEYOND : GLANCE_NOWHERE;
+}
+
+static __always_inline int find_conn(const struct place *place, const struct flow *flow,
+				     enum direction direction, __u32 now, struct found *found)
+{
+	enum glance seen = glance(place, flow, direction, now, found);
+
+	if (seen == GLANCE_FOUND)
 		return 1;
-	if (!alike && !READ_ONCE(group->passed))
+	if (seen == GLANCE_NOWHERE)
 		return 0;
 	find_beyond(flow, direction, now, found);
 	return found->conn != NULL; /* which the verifier can follow */
@@ -333,6 +357,21 @@ static __always_inline void move(struct found *found, enum state state, enum sta
 		account_activity(found->dest, is_active(next) ? 1 : -1);
 }
 
+/* stay restarts the timer of the state that a connection is in. */
+static __always_inline void stay(struct conn *conn, enum state state, enum half half, __u8 timeouts,
+				 __u32 now)
+{
+	__u32 expires = now + settings.timeouts[timeouts].states[state & (STATE_SLOTS - 1)];
+
+	if (unlikely(conn->control) && is_assuring(conn, state, half)) {
+		conn->flags |= CONN_CONFIRMED;
+		assure_template(conn->control);
+	}
+	/* A line that is not written stays shared between CPUs. */
+	if (conn->expires != expires)
+		conn->expires = expires;
+}
+
 /*
  * step moves the connection to its next state and restarts its timer. Only
  * whoever exchanges the state changes the destination's count.
@@ -342,7 +381,6 @@ static __always_inline enum state step(struct found *found, enum half half, enum
 {
 	struct conn *conn = found->conn;
 	enum state state = state_of(found->life), next = STATE_UDP;
-	__u32 expires;
 
 	if (conn->proto == IPPROTO_TCP)
 		next = tcp_step(state, half, event);
@@ -351,14 +389,7 @@ static __always_inline enum state step(struct found *found, enum half half, enum
 		       0xff; /* no more than TCP's, for the verifier */
 	if (unlikely(next != state || is_unconfirmed(found->life)))
 		move(found, state, next);
-	if (unlikely(conn->control) && is_assuring(conn, next, half)) {
-		conn->flags |= CONN_CONFIRMED;
-		assure_template(conn->control);
-	}
-	expires = now + settings.timeouts[timeouts].states[next & (STATE_SLOTS - 1)];
-	/* A line that is not written stays shared between CPUs. */
-	if (conn->expires != expires)
-		conn->expires = expires;
+	stay(conn, next, half, timeouts, now);
 	return next;
 }
 

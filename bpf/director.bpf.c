@@ -28,13 +28,7 @@
 #include "front.h"
 #include "programs.h"
 #include "vlan.h"
-
-static __always_inline struct dest *dest_of(const struct found *found)
-{
-	__u32 key = found->dest;
-
-	return bpf_map_lookup_elem(&dests, &key);
-}
+#include "plain.h"
 
 /* is_masqueraded tells whether NAT sent a request on, or gave it to a real server on the director.
  */
@@ -228,15 +222,6 @@ static __always_inline enum verdict answer(struct xdp_md *ctx, struct packet *pk
 	return verdict;
 }
 
-static __always_inline void note_verdict(enum verdict verdict, __u8 state)
-{
-	count_verdict(verdict);
-	if (clock_stands) {
-		test.verdict = verdict;
-		test.state = state;
-	}
-}
-
 /* Why a packet could not be sent. */
 static __always_inline enum verdict explain(const struct packet *pkt)
 {
@@ -268,6 +253,19 @@ static __always_inline int conclude(struct xdp_md *ctx, struct packet *pkt, enum
 SEC("xdp")
 int director(struct xdp_md *ctx)
 {
+	int action = take_plain(ctx);
+
+	if (likely(action != NOT_PLAIN))
+		return action;
+	bpf_tail_call_static(ctx, &programs, PROGRAM_ANY);
+	note_verdict(VERDICT_NO_PROGRAM, STATE_NONE);
+	return XDP_DROP;
+}
+
+/* Behind director(): whatever is not plain. */
+SEC("xdp")
+int take_any(struct xdp_md *ctx)
+{
 	struct packet pkt = { .moment = present() };
 	enum verdict verdict = direct(ctx, &pkt);
 
@@ -288,7 +286,7 @@ int follow_error(struct xdp_md *ctx)
 	return conclude(ctx, &pkt, verdict);
 }
 
-/* Behind director(): fragments. A first one goes back to it. */
+/* Behind director(): fragments. A first one goes to take_any() then. */
 SEC("xdp")
 int follow_fragment(struct xdp_md *ctx)
 {
@@ -298,13 +296,13 @@ int follow_fragment(struct xdp_md *ctx)
 	if (verdict == VERDICT_COUNT)
 		verdict = assort(ctx, &pkt);
 	if (verdict == VERDICT_COUNT) {
-		verdict = leave_to(ctx, &pkt, PROGRAM_DIRECTOR);
+		verdict = leave_to(ctx, &pkt, PROGRAM_ANY);
 		note_assorted(ASSORTED_NOT);
 	}
 	return conclude(ctx, &pkt, verdict);
 }
 
-/* Behind director(): what a front may have wrapped. The packet inside goes back to it, once. */
+/* Behind director(): what a front may have wrapped. The packet inside goes to take_any(), once. */
 SEC("xdp")
 int follow_front(struct xdp_md *ctx)
 {
@@ -317,7 +315,7 @@ int follow_front(struct xdp_md *ctx)
 		verdict = open_front(ctx, &pkt);
 	if (verdict == VERDICT_COUNT) {
 		note_unwrapped(1);
-		verdict = leave_to(ctx, &pkt, PROGRAM_DIRECTOR);
+		verdict = leave_to(ctx, &pkt, PROGRAM_ANY);
 		note_unwrapped(0);
 	}
 	note_verdict(verdict, STATE_NONE);

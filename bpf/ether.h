@@ -21,10 +21,10 @@ static __always_inline __be16 ether_type(const struct ethhdr *eth)
 	return *(const bytes2 *)((const void *)eth + 2 * ETH_ALEN);
 }
 
+/* is_same_mac compares six bytes of each; two more follow, which it reads, too. */
 static __always_inline int is_same_mac(const __u8 *a, const __u8 *b)
 {
-	return !((*(const bytes4 *)a ^ *(const bytes4 *)b) |
-		 (*(const bytes2 *)(a + 4) ^ *(const bytes2 *)(b + 4)));
+	return !((*(const bytes8 *)a ^ *(const bytes8 *)b) << 16);
 }
 
 /* address_ether writes a hop's addresses, which lie there as in the frame. */

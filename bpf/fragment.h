@@ -200,7 +200,7 @@ static __always_inline int has_same_ports(struct packet *pkt)
 			real_port(found.conn->flags, dest, found.conn->vport) == found.conn->vport);
 }
 
-/* What assort() says to director(), to which a first fragment goes back. */
+/* What assort() says to take_any(), to which a first fragment goes on. */
 enum assorted {
 	ASSORTED_NOT,
 	ASSORTED_FIRST = 1,

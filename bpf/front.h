@@ -5,7 +5,7 @@
  *
  *   before   Ethernet | outer IP: front > this director | GRE, or UDP and GUE, or nothing |
  *            inner IP: client > VIP | ...
- *   after    Ethernet | inner IP: client > VIP | ..., back to director()
+ *   after    Ethernet | inner IP: client > VIP | ..., on to take_any()
  *
  * A tunnel is a way around address filters: what comes out of it goes to a
  * virtual service, or nowhere.

@@ -119,8 +119,9 @@ static __always_inline int finish_tunnel(struct __sk_buff *skb, const struct han
 	inner.proto = tunnel_protocol(tunnel, proto);
 	inner.length += shim_length(tunnel);
 	if (is_ipv4(&dest->rip)) {
-		struct iphdr outer = outer_ipv4(&inner, dest, bpf_get_prandom_u32());
+		struct iphdr outer;
 
+		write_outer_ipv4(&outer, &inner, dest, bpf_get_prandom_u32());
 		return put_outer(skb, &outer, sizeof(outer), bpf_htons(ETH_P_IP),
 				 BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, tunnel) &&
 		       put_shim_behind(skb, sizeof(outer), proto, inner.length, dest,

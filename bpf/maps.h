@@ -283,6 +283,16 @@ static __always_inline void count_verdict(enum verdict verdict)
 		(*count)++;
 }
 
+/* note_verdict counts it, and tells a test. */
+static __always_inline void note_verdict(enum verdict verdict, __u8 state)
+{
+	count_verdict(verdict);
+	if (clock_stands) {
+		test.verdict = verdict;
+		test.state = state;
+	}
+}
+
 static __always_inline void count_in(__u32 dest, __u32 bytes)
 {
 	struct stats *stats = bpf_map_lookup_elem(&dest_stats, &dest);

@@ -13,13 +13,13 @@
 #include "types.h"
 #include "vlan.h"
 
-int director(struct xdp_md *ctx);
+int take_any(struct xdp_md *ctx);
 int follow_error(struct xdp_md *ctx);
 int follow_fragment(struct xdp_md *ctx);
 int follow_front(struct xdp_md *ctx);
 
 enum program {
-	PROGRAM_DIRECTOR,
+	PROGRAM_ANY,
 	PROGRAM_ERROR,
 	PROGRAM_FRAGMENT,
 	PROGRAM_FRONT,
@@ -33,7 +33,7 @@ struct {
 	__array(values, int(struct xdp_md *));
 } programs SEC(".maps") = {
 	.values = {
-		[PROGRAM_DIRECTOR] = (void *)&director,
+		[PROGRAM_ANY] = (void *)&take_any,
 		[PROGRAM_ERROR] = (void *)&follow_error,
 		[PROGRAM_FRAGMENT] = (void *)&follow_fragment,
 		[PROGRAM_FRONT] = (void *)&follow_front,

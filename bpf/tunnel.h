@@ -72,25 +72,24 @@ static __always_inline __u32 tunnel_overhead(const struct dest *dest)
 	return outer_length(&dest->rip) + shim_length(dest->tunnel);
 }
 
-/* Without DF, the inner one's, the header needs an id of its own. */
-static __always_inline struct iphdr outer_ipv4(const struct inner *inner, const struct dest *dest,
-					       __u16 id)
+/* In whole words: of single bytes clang makes and writes one after the other. */
+static __always_inline void write_outer_ipv4(struct iphdr *outer, const struct inner *inner,
+					     const struct dest *dest, __u16 id)
 {
-	struct iphdr outer = {
-		.version = 4,
-		.ihl = 5,
-		.tos = outer_tos(inner->tos),
-		.tot_len = bpf_htons(inner->length + sizeof(outer)),
-		.id = inner->dont_fragment ? 0 : id,
-		.frag_off = inner->dont_fragment ? bpf_htons(IP_DF) : 0,
-		.ttl = inner->hop_limit,
-		.protocol = inner->proto,
-		.saddr = to_ipv4(&dest->tunnel_source),
-		.daddr = to_ipv4(&dest->rip),
-	};
+	const __be32 from = to_ipv4(&dest->tunnel_source), to = to_ipv4(&dest->rip);
+	__be32 *words = (void *)outer;
+	/* Without DF, the inner one's, the header needs an id of its own. */
+	__be32 version = bpf_htonl(4 << 28 | 5 << 24) | (__u32)outer_tos(inner->tos) << 8 |
+			 (__u32)bpf_htons(inner->length + sizeof(*outer)) << 16;
+	__be32 fragment = inner->dont_fragment ? bpf_htonl(IP_DF) : id;
+	__be32 lifetime = inner->hop_limit | (__u32)inner->proto << 8;
+	__u64 sum = (__u64)version + fragment + lifetime + from + to;
 
-	outer.check = ip_csum(&outer);
-	return outer;
+	words[0] = version;
+	words[1] = fragment;
+	words[2] = lifetime | (__u32)(__u16)~csum_fold(sum) << 16;
+	words[3] = from;
+	words[4] = to;
 }
 
 static __always_inline void write_outer_ipv6(struct ipv6hdr *outer, const struct inner *inner,
@@ -102,6 +101,16 @@ static __always_inline void write_outer_ipv6(struct ipv6hdr *outer, const struct
 	words[1] = bpf_htonl((__u32)inner->length << 16 | inner->proto << 8 | inner->hop_limit);
 	to_ipv6(&outer->saddr, &dest->tunnel_source);
 	to_ipv6(&outer->daddr, &dest->rip);
+}
+
+/* What the packet tells its tunnel. */
+static __always_inline struct inner inner_of(const struct packet *pkt)
+{
+	struct inner inner = pkt->ipv6 ? inner_ipv6(pkt->ip6) : inner_ipv4(pkt->ip);
+
+	if (ignores_df(pkt))
+		inner.dont_fragment = 0;
+	return inner;
 }
 
 /* grow makes room between Ethernet's header and the rest. */
@@ -116,27 +125,30 @@ static __always_inline int grow(struct xdp_md *ctx, struct packet *pkt, __u32 si
 }
 
 static __always_inline int put_ipv4(struct xdp_md *ctx, struct packet *pkt, const struct dest *dest,
-				    const struct inner *inner)
+				    const struct inner *inner, __u16 id)
 {
-	__u16 id = inner->dont_fragment ? 0 : roll(&pkt->moment);
-	struct iphdr outer = outer_ipv4(inner, dest, id);
-
-	if (!grow(ctx, pkt, sizeof(outer)))
+	if (!grow(ctx, pkt, sizeof(*pkt->ip)))
 		return 0;
-	*pkt->ip = outer;
+	write_outer_ipv4(pkt->ip, inner, dest, id);
 	pkt->eth->h_proto = bpf_htons(ETH_P_IP);
 	return 1;
 }
 
-/* Not inlined: IPIP in IPv4 needs nothing of it. */
-static __noinline int put_ipv6(struct xdp_md *ctx, struct packet *pkt, const struct dest *dest,
-			       const struct inner *inner)
+static __always_inline int put_ipv6(struct xdp_md *ctx, struct packet *pkt, const struct dest *dest,
+				    const struct inner *inner)
 {
 	if (!grow(ctx, pkt, sizeof(*pkt->ip6)))
 		return 0;
 	write_outer_ipv6(pkt->ip6, inner, dest);
 	pkt->eth->h_proto = bpf_htons(ETH_P_IPV6);
 	return 1;
+}
+
+/* Not inlined: IPIP in IPv4 needs nothing of it. */
+static __noinline int put_ipv6_apart(struct xdp_md *ctx, struct packet *pkt,
+				     const struct dest *dest, const struct inner *inner)
+{
+	return put_ipv6(ctx, pkt, dest, inner);
 }
 
 static __always_inline int put_gre(struct xdp_md *ctx, struct packet *pkt, const struct dest *dest,
@@ -208,13 +220,12 @@ static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *pkt,
 		};
 		return 1;
 	}
-	inner = pkt->ipv6 ? inner_ipv6(pkt->ip6) : inner_ipv4(pkt->ip);
-	if (ignores_df(pkt))
-		inner.dont_fragment = 0;
+	inner = inner_of(pkt);
 	if (unlikely(tunnel_type(dest->tunnel) != TUNNEL_IPIP) && !put_shim(ctx, pkt, dest, &inner))
 		return 0;
-	return is_ipv4(&dest->rip) ? put_ipv4(ctx, pkt, dest, &inner)
-				   : put_ipv6(ctx, pkt, dest, &inner);
+	if (!is_ipv4(&dest->rip))
+		return put_ipv6_apart(ctx, pkt, dest, &inner);
+	return put_ipv4(ctx, pkt, dest, &inner, inner.dont_fragment ? 0 : roll(&pkt->moment));
 }
 
 #endif

@@ -34,7 +34,7 @@ func openPlane(connections int) (*plane, error) {
 	if err := p.configure(services); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	if p.memory, err = mapMemory(d.Program()); err != nil {
+	if p.memory, err = mapMemory(d.LongWay()); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return p, nil

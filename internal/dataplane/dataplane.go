@@ -51,6 +51,7 @@ type Dataplane struct {
 	adopted bool
 	maps    directorMaps
 	program *ebpf.Program
+	longWay *ebpf.Program  // of what is not plain; program leaves it to this one
 	sender  *ebpf.Program  // runs behind generic XDP; nil before Linux 6.6
 	test    *ebpf.Variable // the clock that stands, in tests
 	clock   clock
@@ -150,7 +151,8 @@ func (d *Dataplane) load() error {
 		return fmt.Errorf("load datapath: %w", err)
 	}
 	d.adopted, d.seed = len(pinned.maps) > 0, pinned.identity.Seed
-	d.maps, d.program, d.test = loaded.directorMaps, loaded.Program, loaded.Test
+	d.maps, d.test = loaded.directorMaps, loaded.Test
+	d.program, d.longWay = loaded.Program, loaded.LongWay
 	d.sender, d.local.out, d.local.back = loaded.Sender, loaded.Out, loaded.Back
 	defer loaded.Settings.Close()
 	if err := d.mapAll(loaded.Settings); err != nil {
@@ -181,6 +183,7 @@ type loaded struct {
 type inXDP struct {
 	directorMaps
 	Program  *ebpf.Program  `ebpf:"director"`
+	LongWay  *ebpf.Program  `ebpf:"take_any"`
 	Test     *ebpf.Variable `ebpf:"test"`
 	Settings *ebpf.Map      `ebpf:".data.settings"`
 }
@@ -195,6 +198,7 @@ type behindTCX struct {
 func (d *Dataplane) loadInto(all *loaded, spec *ebpf.CollectionSpec, options *ebpf.CollectionOptions) error {
 	programs := map[string]*ebpf.ProgramSpec{
 		directorProgDirector:       spec.Programs[directorProgDirector],
+		directorProgTakeAny:        spec.Programs[directorProgTakeAny],
 		directorProgFollowError:    spec.Programs[directorProgFollowError],
 		directorProgFollowFragment: spec.Programs[directorProgFollowFragment],
 		directorProgFollowFront:    spec.Programs[directorProgFollowFront],
@@ -270,7 +274,7 @@ func (d *Dataplane) Close() error {
 	}
 	errs = append(errs, d.services.unmap(), d.lists.unmap(), d.slots.unmap(), d.tables.unmap(), d.dests.unmap(), d.loads.unmap(),
 		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.markRules.unmap(), d.markSteps.unmap(), d.groups.unmap(), d.conns.unmap(), d.settingMem.unmap(),
-		d.maps.Close(), d.program.Close(), d.sender.Close(), d.closeLocal())
+		d.maps.Close(), d.program.Close(), d.longWay.Close(), d.sender.Close(), d.closeLocal())
 	return errors.Join(errs...)
 }
 
@@ -282,4 +286,10 @@ func (d *Dataplane) Adopted() bool {
 // Program is the datapath's XDP program, for measuring it.
 func (d *Dataplane) Program() *ebpf.Program {
 	return d.program
+}
+
+// LongWay is the program that new connections come to by way of Program: it has
+// all maps that they are entered in.
+func (d *Dataplane) LongWay() *ebpf.Program {
+	return d.longWay
 }

@@ -164,9 +164,9 @@ func (p *pair) disturb(f *fuzzer, packet, of int) string {
 	case of / 4:
 		return p.flood()
 	case of / 2:
-		return errorText(p.without(reference.ProgramDirector))
+		return errorText(p.without(programOrder[1:]...))
 	case of/2 + 1000:
-		return errorText(p.without(programOrder[f.IntN(len(programOrder)):]...))
+		return errorText(p.without(programOrder[1+f.IntN(len(programOrder)-1):]...))
 	case of/2 + 3000:
 		return errorText(p.without())
 	}

@@ -708,6 +708,7 @@ const (
 	directorProgLocalOut       = "local_out"
 	directorProgReadClock      = "read_clock"
 	directorProgSendOn         = "send_on"
+	directorProgTakeAny        = "take_any"
 	directorVarClock           = "clock"
 	directorVarClockShift      = "clock_shift"
 	directorVarClockStands     = "clock_stands"
@@ -768,6 +769,7 @@ type directorProgramSpecs struct {
 	LocalOut       *ebpf.ProgramSpec `ebpf:"local_out"`
 	ReadClock      *ebpf.ProgramSpec `ebpf:"read_clock"`
 	SendOn         *ebpf.ProgramSpec `ebpf:"send_on"`
+	TakeAny        *ebpf.ProgramSpec `ebpf:"take_any"`
 }
 
 // directorMapSpecs contains maps before they are loaded into the kernel.
@@ -972,6 +974,7 @@ type directorPrograms struct {
 	LocalOut       *ebpf.Program `ebpf:"local_out"`
 	ReadClock      *ebpf.Program `ebpf:"read_clock"`
 	SendOn         *ebpf.Program `ebpf:"send_on"`
+	TakeAny        *ebpf.Program `ebpf:"take_any"`
 }
 
 func (p *directorPrograms) Close() error {
@@ -984,6 +987,7 @@ func (p *directorPrograms) Close() error {
 		p.LocalOut,
 		p.ReadClock,
 		p.SendOn,
+		p.TakeAny,
 	)
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // programOrder are the programs that packets are left to, as enum program has them
-// (bpf/programs.h).
+// (bpf/programs.h). The first is that of all that is not plain, which the model does not
+// tell apart: TestNotPlainPackets is without it.
 var programOrder = []reference.Program{
 	reference.ProgramDirector, reference.ProgramError, reference.ProgramFragment, reference.ProgramFront,
 }

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Plain packets take a shorter way: of either family, without options or
+ * extensions, whole, TCP or UDP, in the middle of their connection, from and to
+ * where nothing is special. Nearly all are such. What may be special is asked for
+ * a few times at once, and what is read stays in registers. They come to what
+ * they would come to by direct() and conclude(); what is not plain goes there,
+ * as it came.
+ */
+#ifndef LVSX_PLAIN_H
+#define LVSX_PLAIN_H
+
+#include "conn.h"
+#include "ether.h"
+#include "forward.h"
+#include "front.h"
+#include "ftp.h"
+#include "maps.h"
+#include "packet.h"
+#include "reset.h"
+#include "service.h"
+#include "tunnel.h"
+#include "types.h"
+#include "vlan.h"
+
+#define NOT_PLAIN -1 /* no action of XDP */
+
+/* IPv4's first byte: version 4, five words of header. */
+#define IPV4_WITHOUT_OPTIONS 0x45
+
+/* A plain packet under way, and what it is found to belong to. */
+struct plain {
+	struct packet pkt;
+	struct found found;
+	const struct dest *dest;
+	__u32 now;
+	__u32 ifindex; /* by which it leaves */
+};
+
+/* open_plain looks at a frame's headers: anew after each search, which costs no more than to keep
+ * them meanwhile. TCP's has room in any frame, of which the shortest are filled up. */
+static __always_inline int open_plain(struct xdp_md *ctx, struct packet *pkt)
+{
+	open_frame(ctx, pkt);
+	pkt->l4 = (void *)pkt->ip + (pkt->ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	if (pkt->l4 + sizeof(struct tcphdr) > pkt->end)
+		return 0;
+	if (pkt->ipv6) {
+		pkt->length = sizeof(struct ipv6hdr) + bpf_ntohs(pkt->ip6->payload_len);
+		pkt->flow.proto = pkt->ip6->nexthdr;
+	} else {
+		pkt->length = bpf_ntohs(pkt->ip->tot_len);
+		pkt->flow.proto = pkt->ip->protocol;
+	}
+	return 1;
+}
+
+/* Without options, and whole. */
+static __always_inline int has_plain_ip(const struct packet *pkt)
+{
+	const __u8 *first = (const void *)pkt->ip;
+
+	if (pkt->ipv6)
+		return *first >> 4 == 6;
+	return *first == IPV4_WITHOUT_OPTIONS &&
+	       !(pkt->ip->frag_off & bpf_htons(IP_MF | IP_OFFSET));
+}
+
+static __always_inline int read_plain(struct xdp_md *ctx, struct packet *pkt)
+{
+	if (!open_plain(ctx, pkt) || !has_plain_ip(pkt) || hop_limit(pkt) <= 1 ||
+	    (pkt->flow.proto != IPPROTO_TCP && pkt->flow.proto != IPPROTO_UDP))
+		return 0;
+	if (pkt->length < header_length(pkt) + sizeof(struct tcphdr) ||
+	    pkt->end - (void *)pkt->ip < pkt->length)
+		return 0;
+	pkt->flow.src = pkt->ipv6 ? from_ipv6(&pkt->ip6->saddr) : from_ipv4(pkt->ip->saddr);
+	pkt->flow.dst = pkt->ipv6 ? from_ipv6(&pkt->ip6->daddr) : from_ipv4(pkt->ip->daddr);
+	pkt->flow.port = *(struct ports *)pkt->l4;
+	return 1;
+}
+
+/* What XDP can send by itself, and for this machine. */
+static __always_inline int came_plainly(const struct packet *pkt, const struct interface *from,
+					__u32 ifindex)
+{
+	return from->ifindex == ifindex &&
+	       !(from->flags & (INTERFACE_HANDS_OVER | INTERFACE_LOCAL)) &&
+	       is_same_mac(pkt->eth->h_dest, from->mac) && !is_martian(pkt);
+}
+
+/* Bits of TCP's flags. */
+#define TCP_FIN_SYN_RST 0x07
+#define TCP_ACK 0x10
+
+/* In the middle of a connection: none of TCP's flags but that it acknowledges. */
+static __always_inline int is_midstream(const struct packet *pkt)
+{
+	const __u8 *flags = pkt->l4 + 13;
+
+	return pkt->flow.proto == IPPROTO_UDP || (*flags & (TCP_FIN_SYN_RST | TCP_ACK)) == TCP_ACK;
+}
+
+/* Whether a packet in the middle leaves a connection in its state. */
+static __always_inline int is_settled(const struct found *found)
+{
+	if (found->conn->proto == IPPROTO_TCP)
+		return state_of(found->life) == STATE_ESTABLISHED;
+	return state_of(found->life) == STATE_UDP && found->life & LIFE_CONFIRMED;
+}
+
+/* translate changes a port, and lets the checksum follow what it gains by that and by an address.
+ */
+static __always_inline void translate(struct packet *pkt, __u64 change, __be16 *port, __be16 to)
+{
+	pkt->check = check_of(pkt->l4, pkt->flow.proto);
+	change += csum_change16(*port, to);
+	*port = to;
+	follow_change(pkt, change);
+}
+
+static __always_inline int find_plain(struct xdp_md *ctx, struct plain *plain,
+				      enum direction direction)
+{
+	struct packet *pkt = &plain->pkt;
+	struct place place = place_of_flow(&pkt->flow, direction);
+
+	if (glance(&place, &pkt->flow, direction, plain->now, &plain->found) != GLANCE_FOUND ||
+	    !is_settled(&plain->found))
+		return 0;
+	plain->dest = dest_of(&plain->found);
+	return plain->dest &&
+	       (plain->dest->flags & (DEST_AVAILABLE | DEST_LOCAL | DEST_NO_ROUTE)) ==
+		       DEST_AVAILABLE &&
+	       open_plain(ctx, pkt);
+}
+
+/* Whether nothing stands against sending it on to its real server. */
+static __always_inline int may_go_on(const struct plain *plain, enum forwarding forwarding)
+{
+	const struct dest *dest = plain->dest;
+	const struct packet *pkt = &plain->pkt;
+	__u32 overhead = 0;
+
+	if (forwarding == FORWARDING_TUNNEL) {
+		if (dest->tunnel)
+			return 0;
+		overhead = outer_length(&dest->rip);
+	}
+	return dest->next.ifindex && pkt->length + overhead <= dest->mtu;
+}
+
+/* Neither is a checksum to be made for it (UDP), nor is it to be read (FTP). */
+static __always_inline int may_be_translated(const struct packet *pkt, const struct conn *conn)
+{
+	return (pkt->flow.proto == IPPROTO_TCP || ((struct udphdr *)pkt->l4)->check) &&
+	       conn->vport != bpf_htons(FTP_PORT);
+}
+
+/* throw_id is the id of a tunnel's packet that may be fragmented. */
+static __always_inline __u16 throw_id(void)
+{
+	struct moment moment = present();
+
+	return roll(&moment);
+}
+
+static __always_inline int encapsulate_plain(struct xdp_md *ctx, struct packet *pkt,
+					     const struct dest *dest)
+{
+	struct inner inner = inner_of(pkt);
+
+	if (!is_ipv4(&dest->rip))
+		return put_ipv6(ctx, pkt, dest, &inner);
+	return put_ipv4(ctx, pkt, dest, &inner, inner.dont_fragment ? 0 : throw_id());
+}
+
+static __always_inline enum verdict forward_plain(struct xdp_md *ctx, struct plain *plain,
+						  enum forwarding forwarding)
+{
+	const struct dest *dest = plain->dest;
+	struct packet *pkt = &plain->pkt;
+	struct ports *ports = pkt->l4;
+	enum verdict verdict = VERDICT_ROUTE;
+
+	lessen_hop_limit(pkt);
+	switch (forwarding) {
+	case FORWARDING_MASQ:
+		translate(pkt, replace_destination(pkt, &dest->rip), &ports->dest,
+			  real_port(plain->found.conn->flags, dest, ports->dest));
+		verdict = VERDICT_MASQ_IN;
+		break;
+	case FORWARDING_TUNNEL:
+		if (!encapsulate_plain(ctx, pkt, dest))
+			return VERDICT_NO_ROOM;
+		verdict = VERDICT_TUNNEL;
+		break;
+	default:
+		break;
+	}
+	address_ether(pkt->eth, &dest->next);
+	plain->ifindex = dest->next.ifindex;
+	return verdict;
+}
+
+/* VERDICT_COUNT: it is not plain. */
+static __always_inline enum verdict request_plain(struct xdp_md *ctx, struct plain *plain)
+{
+	struct packet *pkt = &plain->pkt;
+	enum forwarding forwarding;
+	struct conn *conn;
+
+	if (!find_plain(ctx, plain, REQUEST))
+		return VERDICT_COUNT;
+	conn = plain->found.conn;
+	forwarding = forwarding_of(conn);
+	if (!may_go_on(plain, forwarding) ||
+	    (forwarding == FORWARDING_MASQ && !may_be_translated(pkt, conn)))
+		return VERDICT_COUNT;
+	count_in(plain->found.dest, pkt->length);
+	if (unlikely(settings.switches.drop_entry))
+		count_request(conn);
+	stay(conn, state_of(plain->found.life), HALF_INPUT, plain->dest->timeouts, plain->now);
+	return forward_plain(ctx, plain, forwarding);
+}
+
+/* Likewise. */
+static __always_inline enum verdict reply_plain(struct xdp_md *ctx, struct plain *plain)
+{
+	const struct interface *from = find_interface(ctx->ingress_ifindex), *out;
+	struct packet *pkt = &plain->pkt;
+	struct conn *conn;
+	struct hop next;
+
+	if (!find_plain(ctx, plain, REPLY))
+		return VERDICT_COUNT;
+	conn = plain->found.conn;
+	out = find_interface(conn->rest.hop.ifindex);
+	if (conn->hop_epoch != READ_ONCE(settings.epoch) || !out->ifindex ||
+	    (__u16)out->ifindex != conn->rest.hop.ifindex || out->flags & INTERFACE_LOCAL ||
+	    pkt->length > out->mtu || is_merged(pkt, from) || !may_be_translated(pkt, conn))
+		return VERDICT_COUNT;
+	count_out(plain->found.dest, pkt->length);
+	stay(conn, state_of(plain->found.life), HALF_OUTPUT, plain->dest->timeouts, plain->now);
+	lessen_hop_limit(pkt);
+	translate(pkt, replace_source(pkt, &conn->vip), &((struct ports *)pkt->l4)->source,
+		  conn->vport);
+	next = client_hop_by(&conn->rest.hop, out);
+	address_ether(pkt->eth, &next);
+	plain->ifindex = next.ifindex;
+	return VERDICT_MASQ_OUT;
+}
+
+/* send_by sends a frame that is addressed. transmit() has the same in line: the verifier would look
+ * at half as much again. */
+static __always_inline int send_by(struct xdp_md *ctx, __u32 ifindex)
+{
+	int action;
+
+	if (ifindex == ctx->ingress_ifindex)
+		return XDP_TX;
+	action = bpf_redirect_map(&ports, ifindex, XDP_DROP);
+	return likely(action == XDP_REDIRECT) ? action : send_tagged(ctx, ifindex);
+}
+
+/* send_plain sends what is forwarded, and counts it. */
+static __always_inline int send_plain(struct xdp_md *ctx, const struct plain *plain,
+				      enum verdict verdict)
+{
+	int action = verdict == VERDICT_NO_ROOM ? XDP_DROP : send_by(ctx, plain->ifindex);
+
+	if (unlikely(action == XDP_DROP) && verdict != VERDICT_NO_ROOM)
+		verdict = VERDICT_NO_PORT;
+	note_verdict(verdict, state_of(plain->found.life));
+	return action;
+}
+
+/* take_plain_of is take_plain() of one family, which is known when it is compiled. */
+static __always_inline int take_plain_of(struct xdp_md *ctx, int ipv6)
+{
+	struct plain plain = { .pkt.ipv6 = ipv6 };
+	__u32 ifindex = ctx->ingress_ifindex;
+	enum verdict verdict;
+	int out;
+
+	if (!read_plain(ctx, &plain.pkt))
+		return NOT_PLAIN;
+	out = may_be_rip(&plain.pkt.flow.src);
+	if (!out && !may_be_vip(&plain.pkt.flow.dst)) {
+		note_verdict(VERDICT_NOT_OURS, STATE_NONE);
+		return XDP_PASS;
+	}
+	if (!came_plainly(&plain.pkt, find_interface(ifindex), ifindex) ||
+	    !is_midstream(&plain.pkt))
+		return NOT_PLAIN;
+	plain.now = present().now;
+	verdict = out ? reply_plain(ctx, &plain) : request_plain(ctx, &plain);
+	return verdict == VERDICT_COUNT ? NOT_PLAIN : send_plain(ctx, &plain, verdict);
+}
+
+/* take_plain is the whole way of a plain packet; NOT_PLAIN: it is none, and as it came. */
+static __always_inline int take_plain(struct xdp_md *ctx)
+{
+	struct packet pkt = { .ipv6 = 0 };
+
+	if (unlikely(settings.fronts) || !open_plain(ctx, &pkt))
+		return NOT_PLAIN;
+	switch (ether_type(pkt.eth)) {
+	case bpf_htons(ETH_P_IP):
+		return take_plain_of(ctx, 0);
+	case bpf_htons(ETH_P_IPV6):
+		return take_plain_of(ctx, 1);
+	default:
+		return NOT_PLAIN;
+	}
+}
+
+#endif
