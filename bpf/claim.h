@@ -88,12 +88,6 @@ static __always_inline int is_crowd(const struct group *group, const struct plac
 	return count_lives(lives_of(group, place)) >= CROWD;
 }
 
-/* Those of one client's port do not push each other out where they are a crowd. */
-static __always_inline int is_kin(struct group *group, __u32 life, const struct place *place)
-{
-	return (life & LIFE_KEY_MASK) == key_of(place) && is_crowd(group, place);
-}
-
 /* evict takes the place of who gives way in the first two groups: its location, or 0. */
 static __always_inline __u32 evict(__u32 turn, const struct place *place, __u32 now)
 {
@@ -105,7 +99,7 @@ static __always_inline __u32 evict(__u32 turn, const struct place *place, __u32 
 		return 0;
 	life = READ_ONCE(*life_at(group, i));
 	/* Another CPU may have been here meanwhile. */
-	if (readiness_of(life) == READY_NEVER || is_kin(group, life, place))
+	if (readiness_of(life) == READY_NEVER)
 		return 0;
 	return take(group, index, i, life, tag_of(place), now);
 }
@@ -131,6 +125,8 @@ static __always_inline __u32 claim(const struct place *place, __u32 now)
 		if (location)
 			return location;
 	}
+	if (is_crowd(group, place) || is_crowd(second, place))
+		return 0;
 	turn = find_victim(place->first, place->rest, now);
 	if (!(turn & IN_FIRST))
 		pass(group, PASSED_TO_SECOND, now);

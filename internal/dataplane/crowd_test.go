@@ -114,3 +114,46 @@ func TestCrowdStays(t *testing.T) {
 		t.Errorf("%d connections, want 200", got)
 	}
 }
+
+// clientsIn returns clients' ports whose datagrams begin connections in a group.
+func (b *bench) clientsIn(group uint32, count int) (clients []netip.AddrPort) {
+	for port := uint16(1024); len(clients) < count; port++ {
+		c := directorConn{Cip: toAddr(client.Addr()), Cport: networkOrder(port), Proto: 17}
+		if port != client.Port() && b.placeOf(&c).first == group {
+			clients = append(clients, netip.AddrPortFrom(client.Addr(), port))
+		}
+	}
+	return clients
+}
+
+// Nor do they push out each other, or others, where others came before them.
+func TestCrowdStaysBesideOthers(t *testing.T) {
+	home := func(b *bench) place {
+		return b.placeOf(&directorConn{Cip: toAddr(client.Addr()), Cport: networkOrder(client.Port()), Proto: 17})
+	}
+	for _, where := range []struct {
+		name  string
+		group func(place) uint32
+	}{
+		{"in the first group", func(p place) uint32 { return p.first }},
+		{"in the second group", func(p place) uint32 { return p.second }},
+	} {
+		for _, others := range []int{1, 7, 8, groupConns - 1} {
+			t.Run(fmt.Sprintf("%d %s", others, where.name), func(t *testing.T) {
+				b := newBenchOf(t, 1024)
+				b.apply(fmt.Sprintf("-A -u %s -s rr", vipNumber(0)), fmt.Sprintf("-a -u %s -r 192.168.1.11:53 -g", vipNumber(0)))
+				for _, other := range b.clientsIn(where.group(home(b)), others) {
+					b.send(clientMAC, udp(other, vipNumber(0), 'x'))
+				}
+				const crowd = 50
+				for n := range crowd {
+					b.apply(fmt.Sprintf("-A -u %s -s rr", vipNumber(n+1)), fmt.Sprintf("-a -u %s -r 192.168.1.11:53 -g", vipNumber(n+1)))
+					b.send(clientMAC, udp(client, vipNumber(n+1), 'x'))
+				}
+				if got := len(b.conns()); got != others+crowd {
+					t.Errorf("%d connections, want %d", got, others+crowd)
+				}
+			})
+		}
+	}
+}
