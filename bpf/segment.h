@@ -22,6 +22,13 @@ struct mss_option {
 };
 _Static_assert(sizeof(struct mss_option) == 4, "mss_option has holes");
 
+/* A frame may be filled up behind its packet. */
+static __always_inline int has_room_for_option(const struct packet *pkt)
+{
+	return pkt->length >=
+	       header_length(pkt) + sizeof(struct tcphdr) + sizeof(struct mss_option);
+}
+
 /* is_above tells whether a SYN's first option is a larger MSS. */
 static __always_inline int is_above(const struct tcphdr *tcp, const struct mss_option *option,
 				    __u16 most)
@@ -43,8 +50,8 @@ static __always_inline __u64 limit_segments(struct packet *pkt)
 	__u16 most = settings.front_segments[!!pkt->ipv6];
 	__be16 before;
 
-	if (pkt->flow.proto != IPPROTO_TCP || (void *)(option + 1) > pkt->end || !most ||
-	    !is_above(tcp, option, most))
+	if (pkt->flow.proto != IPPROTO_TCP || !most || !has_room_for_option(pkt) ||
+	    (void *)(option + 1) > pkt->end || !is_above(tcp, option, most))
 		return 0;
 	before = option->mss;
 	option->mss = bpf_htons(most);

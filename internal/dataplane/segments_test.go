@@ -55,3 +55,24 @@ func TestFrontsSegments(t *testing.T) {
 		}
 	}
 }
+
+// What stands behind the packet in its frame is no option of it, even if its header
+// says so.
+func TestFrontsSegmentsBehindThePacket(t *testing.T) {
+	b := newInner(t, "-m")
+	server := netip.MustParseAddrPort("192.168.1.21:80")
+	segment := tcp(server, client, "SA")
+	segment[20+12] = 6 << 4 // data offset, with an option
+	padded := frame(serverMAC(21), append(segment, 2, 4, 0x05, 0xb4))
+	answer := func(most uint16) outcome {
+		b.front(directorAddress)
+		b.SetFrontSegments(most, most)
+		b.send(clientMAC, tcp(client, netip.MustParseAddrPort("10.0.0.80:80"), "S"))
+		defer b.clearConns()
+		return b.sendFrame(padded)
+	}
+	limited, unlimited := answer(1420), answer(0)
+	if unlimited.verdict != "masq-out" || !bytes.Equal(limited.ip, unlimited.ip) {
+		t.Errorf("%s %x, want %s %x", limited.verdict, limited.ip, unlimited.verdict, unlimited.ip)
+	}
+}
