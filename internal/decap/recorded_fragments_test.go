@@ -30,8 +30,8 @@ func TestRecordedFragments(t *testing.T) {
 		}
 	}
 	played := 0
-	for _, topic := range []string{"frag", "mtu"} {
-		files, err := filepath.Glob("../dataplane/testdata/packets/[ig][pru]*-" + topic + ".json")
+	for _, recordings := range []string{"tunnel-fragments/*", "packets/[ig][pru]*-mtu"} {
+		files, err := filepath.Glob("../dataplane/testdata/" + recordings + ".json")
 		if err != nil {
 			t.Fatal(err)
 		}
