@@ -202,7 +202,7 @@ func (d *Director) replyLater(c *conn, p *packet) Outcome {
 	if d.isMerged(p) && !isSendable(p, Way{}) {
 		return Outcome{Verdict: Merged}
 	}
-	if d.exceedsLink(p) { // RFC 1122, section 3.2.2: in silence
+	if d.exceedsLink(c, p) { // RFC 1122, section 3.2.2: in silence
 		return Outcome{Verdict: NeedsFragmenting}
 	}
 	ip := d.copyOf(p, c.mac)

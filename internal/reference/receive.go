@@ -326,8 +326,8 @@ func (d *Director) reply(c *conn, p *packet) Outcome {
 	if d.isMerged(p) && !isSendable(p, Way{}) {
 		return Outcome{Verdict: Merged, State: c.state}
 	}
-	if d.exceedsLink(p) {
-		o := d.replyTooBig(p)
+	if d.exceedsLink(c, p) {
+		o := d.replyTooBig(c, p)
 		o.State = c.state
 		return o
 	}
@@ -341,16 +341,29 @@ func (d *Director) reply(c *conn, p *packet) Outcome {
 }
 
 // exceedsLink tells whether a reply is larger than the interface to the client takes.
-func (d *Director) exceedsLink(p *packet) bool {
-	return d.LinkMTU != 0 && len(p.ip) > d.LinkMTU && !d.isMerged(p)
+func (d *Director) exceedsLink(c *conn, p *packet) bool {
+	mtu := d.linkMTU(c, p)
+	return mtu != 0 && len(p.ip) > mtu && !d.isMerged(p)
+}
+
+// linkMTU is what an unmerged reply may have; 0: any. To clients on the director, too,
+// there is lo.
+func (d *Director) linkMTU(c *conn, p *packet) int {
+	switch {
+	case !p.own:
+		return d.LinkMTU
+	case c.mac == (MAC{}):
+		return 0
+	}
+	return d.MTU
 }
 
 // replyTooBig is about such a reply. It is quoted as it came (ip_forward). The kernel
 // answers in its own name, here it is done in the receiver's.
-func (d *Director) replyTooBig(p *packet) Outcome {
+func (d *Director) replyTooBig(c *conn, p *packet) Outcome {
 	if !mayNotBreak(p.ip) {
 		return Outcome{Verdict: NeedsFragmenting}
 	}
-	d.complain(p.ip, p.from(), packetTooBig, d.LinkMTU)
+	d.complain(p.ip, p.from(), packetTooBig, d.linkMTU(c, p))
 	return Outcome{Verdict: TooBig, Frame: d.out, NewHeader: true}
 }

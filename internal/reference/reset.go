@@ -126,8 +126,8 @@ func (d *Director) partReply(c *conn, p *packet) Outcome {
 		c.serverTold = true
 		return d.sendBack(p)
 	}
-	if d.exceedsLink(p) {
-		return d.replyTooBig(p)
+	if d.exceedsLink(c, p) {
+		return d.replyTooBig(c, p)
 	}
 	ip := d.copyOf(p, c.mac)
 	lowerTTL(ip)
