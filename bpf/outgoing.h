@@ -115,9 +115,7 @@ static __always_inline int is_error(const struct __sk_buff *skb, const struct ou
 	if (out->fragmented || out->flow.proto != (ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) ||
 	    bpf_skb_load_bytes(skb, out->place, &type, sizeof(type)))
 		return 0;
-	return ipv6 ? type < ICMPV6_ERRORS_END
-		    : type == ICMP_DEST_UNREACH || type == ICMP_SOURCE_QUENCH ||
-			       type == ICMP_TIME_EXCEEDED;
+	return is_icmp_error(ipv6, type);
 }
 
 #endif

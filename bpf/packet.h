@@ -46,6 +46,19 @@ struct icmphdr {
 	__be16 mtu; /* of "fragmentation needed" and "packet too big" */
 };
 
+/*
+ * is_icmp_error tells whether an ICMP packet is an error, which follows the packet that
+ * it quotes. Of IPv4 these are the types that IPVS knows (ip_vs_core.c: ip_vs_in_icmp(),
+ * ip_vs_out_icmp()).
+ */
+static __always_inline int is_icmp_error(__u8 ipv6, __u8 type)
+{
+	if (ipv6)
+		return type < ICMPV6_ERRORS_END;
+	return type == ICMP_DEST_UNREACH || type == ICMP_SOURCE_QUENCH ||
+	       type == ICMP_TIME_EXCEEDED;
+}
+
 /* <sys/socket.h> does, too. */
 #define AF_INET 2
 #define AF_INET6 10

@@ -20,14 +20,6 @@
 #include "service.h"
 #include "types.h"
 
-static __always_inline int is_followed(const struct packet *pkt, const struct icmphdr *icmp)
-{
-	if (pkt->ipv6)
-		return icmp->type < ICMPV6_ERRORS_END;
-	return icmp->type == ICMP_DEST_UNREACH || icmp->type == ICMP_SOURCE_QUENCH ||
-	       icmp->type == ICMP_TIME_EXCEEDED;
-}
-
 /* A quoted packet, of the same family as the error. */
 struct quote {
 	union {
@@ -425,7 +417,7 @@ static __always_inline enum verdict relate(struct xdp_md *ctx, struct packet *pk
 
 	if (pkt->fragmented)
 		return VERDICT_FRAGMENT;
-	if ((void *)(icmp + 1) > pkt->end || !is_followed(pkt, icmp))
+	if ((void *)(icmp + 1) > pkt->end || !is_icmp_error(pkt->ipv6, icmp->type))
 		return VERDICT_UNRELATED;
 	if (!is_for_us(pkt, arrival_of(pkt)))
 		return VERDICT_OTHER_HOST;
