@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 SBIN = $(DESTDIR)$(PREFIX)/sbin
 
-.PHONY: all generate test lab bench guest instructions check install
+.PHONY: all generate test lab bench guest hunt instructions check install
 
 all:
 	CGO_ENABLED=0 go build -trimpath -o lvsx ./cmd/lvsx
@@ -24,6 +24,11 @@ bench:
 # The packet tests on another kernel; by a command in GUEST, see CONTRIBUTING.md.
 guest:
 	.ci/guest
+
+# What packets are made up in tests, with other dice each time, until one goes wrong.
+hunt: RUN ?= Differential|Sequences|Mutated|Forged
+hunt:
+	while LVSX_SEED=random go test -count=1 -timeout 1h -run '$(RUN)' ./internal/dataplane ./internal/decap; do :; done; exit 1
 
 # Instructions a packet, ours and the kernel's; by a command in GUEST, see docs/performance.md.
 instructions: all

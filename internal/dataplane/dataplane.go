@@ -30,7 +30,8 @@ type Config struct {
 	// Fronts loads what packets in tunnels need: see SetFronts.
 	Fronts bool
 
-	clockStands bool // where a test sets it
+	clockStands bool      // where a test sets it
+	hashSeed    [2]uint64 // a test's; zero: drawn
 }
 
 // firstTimeout is that of a connection of which no packet was seen, but an ICMP

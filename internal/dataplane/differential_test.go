@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"testing"
 
 	"github.com/lvsx/lvsx/internal/reference"
+	"github.com/lvsx/lvsx/internal/testenv"
 )
 
 // fuzzedPackets is how many are sent, in scenarios of fuzzedScenario each.
@@ -22,16 +22,15 @@ const (
 // Whatever arrives, the datapath decides, counts and sends byte for byte what
 // the reference director does. LVSX_SEED repeats a run.
 func TestDifferential(t *testing.T) {
-	seed := seedOf(t)
-	workers := runtime.GOMAXPROCS(0)
-	scenarios := fuzzedPackets / fuzzedScenario / workers
+	seed := testenv.Seed(t)
+	scenarios := fuzzedPackets / fuzzedScenario / fuzzedPairs
 	size := fuzzedScenario
 	if testing.Short() {
-		scenarios, size = 1, size/10
+		scenarios, size = 1, size/20
 	}
 	var pairs []*pair
 	t.Run("both", func(t *testing.T) { // ends when all workers have
-		for worker := range workers {
+		for worker := range fuzzedPairs {
 			t.Run(fmt.Sprintf("datapath %d", worker), func(t *testing.T) {
 				p := newPair(t, 1<<17)
 				pairs = append(pairs, p)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/lvsx/lvsx/internal/testenv"
 )
 
 // Nested directors. The one in front is the datapath, too: what it wraps is what the
@@ -350,9 +352,7 @@ func TestFrontsUnknownConnection(t *testing.T) {
 func TestMutatedFronts(t *testing.T) {
 	all := nests(t)
 	b := newInner(t, "-m")
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	dice := rand.New(rand.NewPCG(seed, 0))
+	dice := rand.New(rand.NewPCG(testenv.Seed(t), 0))
 	rounds, tested, before := 2000, uint64(0), b.verdicts()
 	for _, n := range all {
 		for range rounds {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -122,7 +123,8 @@ func enterNamespace(t *testing.T) {
 
 func openTest(t *testing.T, connections int) *Dataplane {
 	t.Helper()
-	d, err := Open(Config{Connections: connections, Fronts: true, clockStands: true})
+	dice := rand.New(rand.NewPCG(testenv.Seed(t), 0))
+	d, err := Open(Config{Connections: connections, Fronts: true, clockStands: true, hashSeed: [2]uint64{dice.Uint64(), dice.Uint64()}})
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}

@@ -10,13 +10,13 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lvsx/lvsx/internal/testenv"
 )
 
 // mutatedPackets is how many are sent; LVSX_SEED repeats a run.
@@ -31,13 +31,7 @@ func TestMutatedPackets(t *testing.T) {
 
 func sendMutated(t *testing.T, handOver bool, packets int) {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("LVSX_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
+	seed := testenv.Seed(t)
 	if testing.Short() {
 		packets /= 20
 	}

@@ -45,9 +45,11 @@ func (p pins) close() {
 // openPins opens the pinned maps. Pins that do not fit are removed: they are of
 // a namespace that is gone or of a version that this one cannot read.
 func (d *Dataplane) openPins(spec *ebpf.CollectionSpec) (pins, error) {
-	fresh := pins{identity: identity{Layout: layoutOf(spec), Namespace: d.config.Namespace}}
-	if err := binary.Read(rand.Reader, binary.NativeEndian, &fresh.identity.Seed); err != nil {
-		return fresh, fmt.Errorf("make hash seed: %w", err)
+	fresh := pins{identity: identity{Layout: layoutOf(spec), Namespace: d.config.Namespace, Seed: d.config.hashSeed}}
+	if fresh.identity.Seed == [2]uint64{} {
+		if err := binary.Read(rand.Reader, binary.NativeEndian, &fresh.identity.Seed); err != nil {
+			return fresh, fmt.Errorf("make hash seed: %w", err)
+		}
 	}
 	if d.config.PinDir == "" {
 		return fresh, nil

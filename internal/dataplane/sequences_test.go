@@ -7,12 +7,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/lvsx/lvsx/internal/testenv"
 )
 
 // How many stories are made up, and how long they are at most.
@@ -21,24 +20,23 @@ const (
 	sequenceSteps = 200
 )
 
+// fuzzedPairs are at work side by side, each with its share: as many on any
+// machine, so that a seed makes the same of each everywhere.
+const fuzzedPairs = 4
+
 // Any commands, packets and times in any order: the datapath chooses, counts,
 // rewrites and lists what the reference director does. LVSX_SEED repeats a run.
 func TestSequences(t *testing.T) {
-	seed := seedOf(t)
+	seed := testenv.Seed(t)
 	count := sequences
 	if testing.Short() {
 		count /= 40
 	}
-	var next atomic.Int64
-	for worker := range runtime.GOMAXPROCS(0) {
+	for worker := range fuzzedPairs {
 		t.Run(fmt.Sprintf("datapath %d", worker), func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, 4096)
-			for {
-				n := next.Add(1)
-				if n > int64(count) || t.Failed() {
-					return
-				}
+			for n := worker; n < count; n += fuzzedPairs {
 				s := newStory(p, rand.New(rand.NewPCG(seed, uint64(n))))
 				if wrong := s.tell(); wrong != "" {
 					lines, wrong := shrink(p, s.lines, wrong)
@@ -66,20 +64,6 @@ func TestScripts(t *testing.T) {
 			t.Errorf("%s: %s", file, wrong)
 		}
 	}
-}
-
-func seedOf(t *testing.T) uint64 {
-	t.Helper()
-	text := os.Getenv("LVSX_SEED")
-	if text == "" {
-		text = strconv.FormatInt(time.Now().UnixNano(), 10)
-	}
-	seed, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("LVSX_SEED=%d", seed)
-	return seed
 }
 
 // replayScript plays a script from the beginning and says what is wrong at the

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lvsx/lvsx/internal/host"
 	"github.com/lvsx/lvsx/internal/reference"
+	"github.com/lvsx/lvsx/internal/testenv"
 )
 
 // Tags of the VLANs of vlanLinks, as on the wire.
@@ -130,7 +131,7 @@ func (f *fuzzer) tagAny(b []byte) []byte {
 // Whatever arrives on VLANs, the datapath does what the reference director does.
 // LVSX_SEED repeats a run.
 func TestDifferentialTagged(t *testing.T) {
-	seed := seedOf(t)
+	seed := testenv.Seed(t)
 	packets := 400_000
 	if testing.Short() {
 		packets /= 10

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
+	"github.com/lvsx/lvsx/internal/testenv"
 )
 
 // forgedFragments are those of a tunnel's packet, of which the places are known.
@@ -123,9 +124,7 @@ var fragmentForgeries = []fragmentForgery{
 // tunnel's.
 func TestForgedFragments(t *testing.T) {
 	d := loadForAll(t)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	dice := rand.New(rand.NewPCG(seed, 0))
+	dice := rand.New(rand.NewPCG(testenv.Seed(t), 0))
 	id := 0
 	want := make(map[string]uint64)
 	for name, e := range mixtures {

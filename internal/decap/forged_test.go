@@ -11,6 +11,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/lvsx/lvsx/internal/testenv"
 )
 
 // forgery spoils a tunnel packet in one way.
@@ -98,9 +100,7 @@ func TestForgedTunnels(t *testing.T) {
 		}
 	}
 	const packets = 1_000_000
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	dice := rand.New(rand.NewPCG(seed, 0))
+	dice := rand.New(rand.NewPCG(testenv.Seed(t), 0))
 	want := make(map[string]uint64)
 	in, out := make([]byte, 0, 512), make([]byte, 512)
 	for range packets {
@@ -130,9 +130,7 @@ func TestForgedTunnels(t *testing.T) {
 // nothing, and each packet is counted once.
 func TestMutatedTunnels(t *testing.T) {
 	d := loadForAll(t)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	dice := rand.New(rand.NewPCG(seed, 0))
+	dice := rand.New(rand.NewPCG(testenv.Seed(t), 0))
 	const rounds = 5000
 	tested := uint64(0)
 	for _, e := range mixtures {
