@@ -24,78 +24,65 @@ type clock struct {
 // ticksPerSecond is what shift aims at, from below.
 const ticksPerSecond = 16
 
-// newClock measures how long a jiffy is. Jiffies follow the monotonic clock, so
-// that one measurement is good for as long as the machine runs.
+// newClock learns how long a jiffy is, and when one began. Jiffies follow the
+// monotonic clock, so that this is good for as long as the machine runs.
 func newClock() (clock, error) {
+	read, done, err := openClock()
+	if err != nil {
+		return clock{}, err
+	}
+	defer done()
+	var jiffy unix.Timespec
+	// What coarse clocks go by is a jiffy: KTIME_LOW_RES is TICK_NSEC (posix_get_coarse_res).
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &jiffy); err != nil {
+		return clock{}, fmt.Errorf("ask how long a jiffy is: %w", err)
+	}
+	return startClock(time.Duration(jiffy.Nano()), read)
+}
+
+// openClock lets the datapath's clock be read, until done.
+func openClock() (read func() (directorClockReading, error), done func() error, err error) {
 	spec, err := loadDirector()
 	if err != nil {
-		return clock{}, fmt.Errorf("read datapath: %w", err)
+		return nil, nil, fmt.Errorf("read datapath: %w", err)
 	}
 	var reader struct {
 		Program *ebpf.Program  `ebpf:"read_clock"`
 		Reading *ebpf.Variable `ebpf:"clock"`
 	}
 	if err := spec.LoadAndAssign(&reader, nil); err != nil {
-		return clock{}, fmt.Errorf("load clock reader: %w", err)
+		return nil, nil, fmt.Errorf("load clock reader: %w", err)
 	}
-	defer reader.Program.Close()
-	read := func() (directorClockReading, error) {
+	return func() (directorClockReading, error) {
 		var r directorClockReading
 		if _, err := reader.Program.Run(&ebpf.RunOptions{Data: make([]byte, 64)}); err != nil {
 			return r, fmt.Errorf("read clock: %w", err)
 		}
 		return r, reader.Reading.Get(&r)
-	}
-	return measure(read)
+	}, reader.Program.Close, nil
 }
 
-// measureTime is how long jiffies are counted: a tick that comes late, as on a
-// busy virtual machine, must not make 250 a second look like 300.
-const measureTime = 100 * time.Millisecond
-
-// measure counts jiffies between two of their edges.
-func measure(read func() (directorClockReading, error)) (clock, error) {
-	edge := func() (directorClockReading, error) {
-		first, err := read()
-		for last := first; err == nil; last, err = read() {
-			if last.Jiffies != first.Jiffies {
-				return last, nil
-			}
-		}
-		return first, err
+// startClock waits for a jiffy to begin.
+func startClock(jiffy time.Duration, read func() (directorClockReading, error)) (clock, error) {
+	first, err := read()
+	start := first
+	for err == nil && start.Jiffies == first.Jiffies {
+		start, err = read()
 	}
-	start, err := edge()
 	if err != nil {
 		return clock{}, err
 	}
-	end := start
-	for end.Monotonic-start.Monotonic < uint64(measureTime) {
-		if end, err = edge(); err != nil {
-			return clock{}, err
-		}
-	}
-	perSecond := float64(end.Jiffies-start.Jiffies) * 1e9 / float64(end.Monotonic-start.Monotonic)
-	c := clock{hz: nearestHZ(perSecond), jiffies: end.Jiffies, monotonic: time.Duration(end.Monotonic)}
+	c := clock{hz: hzOf(jiffy), jiffies: start.Jiffies, monotonic: time.Duration(start.Monotonic)}
 	for c.hz>>(c.shift+1) >= ticksPerSecond-1 {
 		c.shift++
 	}
 	return c, nil
 }
 
-// nearestHZ returns the kernel's CONFIG_HZ that was measured.
-func nearestHZ(perSecond float64) uint64 {
-	nearest := uint64(100)
-	for _, hz := range []uint64{100, 250, 300, 1000} {
-		if distance(perSecond, hz) < distance(perSecond, nearest) {
-			nearest = hz
-		}
-	}
-	return nearest
-}
-
-func distance(perSecond float64, hz uint64) float64 {
-	ratio := perSecond / float64(hz)
-	return max(ratio, 1/ratio)
+// hzOf returns the kernel's CONFIG_HZ. A 300th of a second is not whole
+// nanoseconds.
+func hzOf(jiffy time.Duration) uint64 {
+	return uint64((time.Second + jiffy/2) / jiffy)
 }
 
 // now returns the datapath's present tick.

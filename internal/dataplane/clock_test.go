@@ -4,61 +4,54 @@ package dataplane
 
 import (
 	"errors"
-	"fmt"
+	"math"
 	"testing"
 	"time"
-
-	"github.com/cilium/ebpf"
 
 	"github.com/lvsx/lvsx/internal/testenv"
 )
 
-// jiffies is a kernel whose clock is read every 100 µs. Its ticks come late by
-// what late says of them.
-func jiffies(hz uint64, late func(tick uint64) time.Duration) func() (directorClockReading, error) {
-	now, tick := uint64(1e9), uint64(0)
-	length := 1e9 / hz
+// jiffies is a kernel whose clock is read every 100 µs.
+func jiffies(length time.Duration) func() (directorClockReading, error) {
+	started := uint64(1e9)
+	now := started
 	return func() (directorClockReading, error) {
 		now += 1e5
-		for now >= 1e9+(tick+1)*length+uint64(late(tick+1)) {
-			tick++
-		}
-		return directorClockReading{Jiffies: 1000 + tick, Monotonic: now}, nil
+		return directorClockReading{Jiffies: 1000 + (now-started)/uint64(length), Monotonic: now}, nil
 	}
 }
 
-func TestMeasure(t *testing.T) {
-	punctual := func(uint64) time.Duration { return 0 }
-	// A loaded virtual machine gets some ticks late: here the first one seen.
-	late := func(tick uint64) time.Duration {
-		if tick == 1 {
-			return 2500 * time.Microsecond
-		}
-		return 0
-	}
-	for _, hz := range []uint64{100, 250, 300, 1000} {
-		for name, ticks := range map[string]func(uint64) time.Duration{"punctual": punctual, "late": late} {
-			t.Run(fmt.Sprintf("%d/%s", hz, name), func(t *testing.T) {
-				c, err := measure(jiffies(hz, ticks))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if c.hz != hz {
-					t.Errorf("measured %d jiffies a second, want %d", c.hz, hz)
-				}
-				if rate := hz >> c.shift; rate < ticksPerSecond-1 || rate > 2*ticksPerSecond {
-					t.Errorf("%d ticks a second", rate)
-				}
-			})
-		}
+func TestStartClock(t *testing.T) {
+	for _, test := range []struct {
+		jiffy     time.Duration
+		hz, ticks uint64
+	}{
+		{10 * time.Millisecond, 100, 25},
+		{4 * time.Millisecond, 250, 15},
+		{3333333, 300, 18},
+		{time.Millisecond, 1000, 15},
+	} {
+		t.Run(test.jiffy.String(), func(t *testing.T) {
+			c, err := startClock(test.jiffy, jiffies(test.jiffy))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.hz != test.hz || c.hz>>c.shift != test.ticks {
+				t.Errorf("%d jiffies and %d ticks a second, want %d and %d", c.hz, c.hz>>c.shift, test.hz, test.ticks)
+			}
+			begun := time.Second + test.jiffy
+			if late := c.monotonic - begun; c.jiffies != 1001 || late < 0 || late > 100*time.Microsecond {
+				t.Errorf("jiffy %d began at %s, want 1001 at %s", c.jiffies, c.monotonic, begun)
+			}
+		})
 	}
 }
 
-func TestMeasureFails(t *testing.T) {
+func TestStartClockFails(t *testing.T) {
 	broken := errors.New("no clock")
-	_, err := measure(func() (directorClockReading, error) { return directorClockReading{}, broken })
+	_, err := startClock(time.Millisecond, func() (directorClockReading, error) { return directorClockReading{}, broken })
 	if !errors.Is(err, broken) {
-		t.Errorf("measure() = %v, want %v", err, broken)
+		t.Errorf("startClock() = %v, want %v", err, broken)
 	}
 }
 
@@ -83,35 +76,48 @@ func TestTicks(t *testing.T) {
 }
 
 // The director and the datapath must agree about the time, or one of them ends
-// the other's connections.
+// the other's connections: at first, and when 50 jiffies have passed, of which
+// there are 100 to 1000 a second.
 func TestClockIsTheDatapaths(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.BPF)
 	c, err := newClock()
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec, err := loadDirector()
+	c.shift = 0 // its ticks are jiffies
+	read := datapathClock(t)
+	checkAgreement(t, c, read)
+	for start := read(); read() < start+50; {
+	}
+	checkAgreement(t, c, read)
+}
+
+// checkAgreement lets a machine be late with its jiffies, but not always.
+func checkAgreement(t *testing.T, c clock, read func() uint32) {
+	t.Helper()
+	least := int32(math.MaxInt32)
+	for range 20 {
+		before, tick, after := c.now(), read(), c.now()
+		least = min(least, max(int32(before-tick), int32(tick-after), 0))
+	}
+	if least > 4 {
+		t.Errorf("the datapath's clock is %d jiffies away from the director's, always", least)
+	}
+}
+
+// datapathClock reads jiffies as the datapath does.
+func datapathClock(t *testing.T) func() uint32 {
+	t.Helper()
+	read, done, err := openClock()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var reader struct {
-		Program *ebpf.Program  `ebpf:"read_clock"`
-		Reading *ebpf.Variable `ebpf:"clock"`
-	}
-	if err := spec.LoadAndAssign(&reader, nil); err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Program.Close()
-	before := c.now()
-	if _, err := reader.Program.Run(&ebpf.RunOptions{Data: make([]byte, 64)}); err != nil {
-		t.Fatal(err)
-	}
-	var reading directorClockReading
-	if err := reader.Reading.Get(&reading); err != nil {
-		t.Fatal(err)
-	}
-	after := c.now()
-	if tick := uint32(reading.Jiffies >> c.shift); tick+1 < before || tick > after+1 {
-		t.Errorf("the datapath's tick is %d, the director's %d to %d", tick, before, after)
+	t.Cleanup(func() { done() })
+	return func() uint32 {
+		reading, err := read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return uint32(reading.Jiffies)
 	}
 }
