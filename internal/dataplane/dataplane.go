@@ -141,8 +141,7 @@ func (d *Dataplane) load() error {
 	if err := d.setConstants(spec, pinned); err != nil {
 		return err
 	}
-	var loaded loaded
-	err = d.loadInto(&loaded, spec, &ebpf.CollectionOptions{MapReplacements: pinned.maps})
+	loaded, err := d.loadPrograms(spec, pinned.maps)
 	pinned.close()
 	if err != nil {
 		var verifier *ebpf.VerifierError
@@ -172,54 +171,6 @@ func (d *Dataplane) load() error {
 	d.settings.Postponement = d.clock.ticks(postponement)
 	d.settings.UnprivilegedPort = unprivilegedPort
 	return d.pin(spec, pinned)
-}
-
-// loaded is what is made of the object, programs behind tcx where the kernel has
-// that (Linux 6.6).
-type loaded struct {
-	inXDP
-	behindTCX
-}
-
-type inXDP struct {
-	directorMaps
-	Program  *ebpf.Program  `ebpf:"director"`
-	LongWay  *ebpf.Program  `ebpf:"take_any"`
-	Test     *ebpf.Variable `ebpf:"test"`
-	Settings *ebpf.Map      `ebpf:".data.settings"`
-}
-
-type behindTCX struct {
-	Sender *ebpf.Program `ebpf:"send_on"`
-	Out    *ebpf.Program `ebpf:"local_out"`
-	Back   *ebpf.Program `ebpf:"give_back"`
-}
-
-// loadInto loads nothing but what runs: verifying takes its time.
-func (d *Dataplane) loadInto(all *loaded, spec *ebpf.CollectionSpec, options *ebpf.CollectionOptions) error {
-	programs := map[string]*ebpf.ProgramSpec{
-		directorProgDirector:       spec.Programs[directorProgDirector],
-		directorProgTakeAny:        spec.Programs[directorProgTakeAny],
-		directorProgFollowError:    spec.Programs[directorProgFollowError],
-		directorProgFollowFragment: spec.Programs[directorProgFollowFragment],
-		directorProgFollowFront:    spec.Programs[directorProgFollowFront],
-	}
-	if !d.config.Fronts {
-		omit(spec, programs, directorProgFollowFront)
-	}
-	tcx, err := hasTCX()
-	if err != nil {
-		return err
-	}
-	if !tcx {
-		spec.Programs = programs
-		return spec.LoadAndAssign(&all.inXDP, options)
-	}
-	programs[directorProgSendOn] = spec.Programs[directorProgSendOn]
-	programs[directorProgGiveBack] = spec.Programs[directorProgGiveBack]
-	programs[directorProgLocalOut] = spec.Programs[directorProgLocalOut]
-	spec.Programs = programs
-	return spec.LoadAndAssign(all, options)
 }
 
 func (d *Dataplane) mapAll(settings *ebpf.Map) (err error) {

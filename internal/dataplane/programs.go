@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-
-	"github.com/cilium/ebpf"
 )
 
 // The kernel empties a map of programs when the last process closes it that has
@@ -17,13 +14,6 @@ import (
 // it was loaded with goes on with no other's.
 
 const programsPin = "programs-"
-
-// omit leaves a program out, and nothing in its place of the map.
-func omit(spec *ebpf.CollectionSpec, programs map[string]*ebpf.ProgramSpec, name string) {
-	delete(programs, name)
-	all := spec.Maps[directorMapPrograms]
-	all.Contents = slices.DeleteFunc(all.Contents, func(entry ebpf.MapKV) bool { return entry.Value == name })
-}
 
 func (d *Dataplane) programsPin() (string, error) {
 	info, err := d.maps.Programs.Info()
