@@ -234,17 +234,18 @@ __noinline int choose_server(struct xdp_md *ctx, const struct flow *flow, struct
 {
 	const struct service *service;
 	int verdict = VERDICT_COUNT;
-	__u32 number;
+	__u32 number = SERVICE_NONE;
 
 	if (!flow || !moment || !choice)
 		return VERDICT_NOT_OURS;
 	if (flow->proto == IPPROTO_TCP && choice->size && settings.wildcards &&
 	    take_expected(flow, moment->now, choice))
 		return VERDICT_COUNT;
-	number = guess_service(flow);
-	if (number == SERVICE_NONE)
+	service = guess_service(flow, &number);
+	if (!service) {
 		number = find_service(flow);
-	service = number != SERVICE_NONE ? bpf_map_lookup_elem(&services, &number) : NULL;
+		service = number != SERVICE_NONE ? bpf_map_lookup_elem(&services, &number) : NULL;
+	}
 	if (!service)
 		return VERDICT_NOT_OURS;
 	if (drops())

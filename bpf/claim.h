@@ -59,6 +59,16 @@ static __always_inline __u32 take(struct group *group, __u32 index, __u32 i, __u
 	return location;
 }
 
+/* occupy makes a free life BUSY; 0: it is not free, or another CPU was quicker. */
+static __always_inline int occupy(struct group *group, __u32 i, const struct place *place,
+				  __u32 now)
+{
+	__u32 *at = life_at(group, i), life = READ_ONCE(*at);
+
+	return phase_of(life) == PHASE_FREE &&
+	       __sync_val_compare_and_swap(at, life, next_life(life, tag_of(place), now)) == life;
+}
+
 /* take_free takes a free place of a group: its location, or 0. */
 static __always_inline __u32 take_free(struct group *group, __u32 index, const struct place *place,
 				       __u32 now)
@@ -67,14 +77,11 @@ static __always_inline __u32 take_free(struct group *group, __u32 index, const s
 #pragma unroll
 	for (int tries = 0; tries < 2; tries++) {
 		__u64 free = free_lives(group);
-		__u32 i = lowest_from(free, favourite_of(place)), life;
+		__u32 i = lowest_from(free, favourite_of(place));
 
 		if (!free)
 			return 0;
-		life = READ_ONCE(*life_at(group, i));
-		if (phase_of(life) == PHASE_FREE &&
-		    __sync_val_compare_and_swap(life_at(group, i), life,
-						next_life(life, tag_of(place), now)) == life)
+		if (occupy(group, i, place, now))
 			return index * GROUP_CONNS + i + 1;
 	}
 	return 0;
@@ -208,15 +215,10 @@ __noinline __u32 claim_expired(const struct place *place, __u32 now)
 /* claim_favourite takes the favourite place, if it is free: its location, or 0. */
 static __always_inline __u32 claim_favourite(const struct place *place, __u32 now)
 {
-	__u32 i = favourite_of(place), life, *at;
 	struct group *group = group_at(place->first);
+	__u32 i = favourite_of(place);
 
-	if (!group || i >= GROUP_CONNS)
-		return 0;
-	at = life_at(group, i);
-	life = READ_ONCE(*at);
-	if (phase_of(life) != PHASE_FREE ||
-	    __sync_val_compare_and_swap(at, life, next_life(life, tag_of(place), now)) != life)
+	if (!group || i >= GROUP_CONNS || !occupy(group, i, place, now))
 		return 0;
 	return place->first * GROUP_CONNS + i + 1;
 }

@@ -187,6 +187,16 @@ static __always_inline void fill(struct conn *conn, const struct flow *flow, __u
 	conn->teller = 0;
 }
 
+/* bring_alive makes a life that was claimed, and whose entry is filled, LIVE in a state. */
+static __always_inline __u32 bring_alive(__u32 *at, enum state state)
+{
+	__u32 life = with_state(with_phase(READ_ONCE(*at), PHASE_LIVE), state);
+
+	/* An exchange, not a store: it orders the writes before it on every CPU. */
+	__sync_lock_test_and_set(at, life);
+	return life;
+}
+
 /* publish lets an entry that was claimed and filled be found. */
 static __always_inline void publish(struct conn *conn, __u32 location, struct found *found)
 {
@@ -195,11 +205,8 @@ static __always_inline void publish(struct conn *conn, __u32 location, struct fo
 	found->conn = conn;
 	found->location = location;
 	found->dest = conn->dest;
-	if (!at)
-		return;
-	found->life = with_phase(READ_ONCE(*at), PHASE_LIVE);
-	/* An exchange, not a store: it orders the writes before it on every CPU. */
-	__sync_lock_test_and_set(at, found->life);
+	if (at)
+		found->life = bring_alive(at, STATE_NONE);
 }
 
 /* new_conn enters a connection for a request, or finds the one that another CPU entered. */
@@ -217,7 +224,7 @@ static __always_inline int new_conn(const struct packet *pkt, const struct choic
 	conn->rest.hop = client_hop_from(pkt->eth, pkt->arrival);
 	conn->control = choice->control;
 	conn->teller = choice->teller;
-	account_begin(choice->dest);
+	account_begin(choice->dest, 0);
 	publish(conn, location, found);
 	if (unlikely(!is_alone(place.first, place.rest)))
 		settle(&pkt->flow, now, found);

@@ -29,6 +29,7 @@
 #include "programs.h"
 #include "vlan.h"
 #include "plain.h"
+#include "begin.h"
 
 /* is_masqueraded tells whether NAT sent a request on, or gave it to a real server on the director.
  */
@@ -250,16 +251,33 @@ static __always_inline int conclude(struct xdp_md *ctx, struct packet *pkt, enum
 	return action;
 }
 
+/* leave_to_any goes on with take_any(), and does not come back. */
+static __always_inline int leave_to_any(struct xdp_md *ctx)
+{
+	bpf_tail_call_static(ctx, &programs, PROGRAM_ANY);
+	note_verdict(VERDICT_NO_PROGRAM, STATE_NONE);
+	return XDP_DROP;
+}
+
 SEC("xdp")
 int director(struct xdp_md *ctx)
 {
 	int action = take_plain(ctx);
 
-	if (likely(action != NOT_PLAIN))
+	if (likely(action >= 0))
 		return action;
-	bpf_tail_call_static(ctx, &programs, PROGRAM_ANY);
-	note_verdict(VERDICT_NO_PROGRAM, STATE_NONE);
-	return XDP_DROP;
+	if (action == NEW_PLAIN)
+		bpf_tail_call_static(ctx, &programs, PROGRAM_NEW);
+	return leave_to_any(ctx);
+}
+
+/* Behind director(): plain packets that seem to begin a connection. */
+SEC("xdp")
+int take_new(struct xdp_md *ctx)
+{
+	int action = begin_plain(ctx);
+
+	return likely(action >= 0) ? action : leave_to_any(ctx);
 }
 
 /* Behind director(): whatever is not plain. */

@@ -209,6 +209,13 @@ static __always_inline int find_anywhere(const struct flow *flow, enum direction
 /* More than there are in two groups: there are others to look at. */
 #define ALIKE_BEYOND 32
 
+/* How many lives of its first group have the connection's tag, if nobody went past that. */
+static __always_inline __u32 count_alike_in(const struct group *group, const struct place *place)
+{
+	return passed_from(group) == PASSED_NOT ? count_lives(lives_of(group, place))
+						: ALIKE_BEYOND;
+}
+
 /* How many lives have the connection's tag, where it is if it went to its second group at most. */
 static __always_inline __u32 count_alike(const struct place *place)
 {
@@ -247,17 +254,15 @@ enum glance {
 	GLANCE_BEYOND,	/* it may be elsewhere */
 };
 
-/* glance looks where most connections are, and nearly all: in the first group, at their favourite
- * place there, and alone with their tag. */
-static __always_inline enum glance glance(const struct place *place, const struct flow *flow,
-					  enum direction direction, __u32 now, struct found *found)
+/* glance_in looks where most connections are, and nearly all: in the first group, at their
+ * favourite place there, and alone with their tag. */
+static __always_inline enum glance glance_in(struct group *group, const struct place *place,
+					     const struct flow *flow, enum direction direction,
+					     __u32 now, struct found *found)
 {
-	struct group *group = group_at(place->first);
 	__u32 i = favourite_of(place);
 	__u64 alike = 1;
 
-	if (!group)
-		return GLANCE_NOWHERE;
 	if (!has_key(group, i, key_of(place))) {
 		fetch_ahead(place); /* the CPU guesses, and is here before the group is */
 		alike = lives_of(group, place);
@@ -266,6 +271,14 @@ static __always_inline enum glance glance(const struct place *place, const struc
 	if (likely(alike) && match(group, place->first, i, flow, direction, now, found))
 		return GLANCE_FOUND;
 	return alike || READ_ONCE(group->passed) ? GLANCE_BEYOND : GLANCE_NOWHERE;
+}
+
+static __always_inline enum glance glance(const struct place *place, const struct flow *flow,
+					  enum direction direction, __u32 now, struct found *found)
+{
+	struct group *group = group_at(place->first);
+
+	return group ? glance_in(group, place, flow, direction, now, found) : GLANCE_NOWHERE;
 }
 
 static __always_inline int find_conn(const struct place *place, const struct flow *flow,

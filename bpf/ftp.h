@@ -172,7 +172,7 @@ __noinline int enter_expected(__u32 teller, __u32 now)
 	conn->rest.hop = told->rest.hop;
 	conn->control = 0;
 	conn->teller = teller;
-	account_begin(conn->dest);
+	account_begin(conn->dest, 0);
 	publish(conn, location, &found);
 	listen(&found);
 	return 1;

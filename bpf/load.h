@@ -56,12 +56,15 @@ static __always_inline int is_available(__u32 dest)
 	return load && !is_overloaded(load);
 }
 
-static __always_inline void account_begin(__u32 dest)
+static __always_inline void account_begin(__u32 dest, int active)
 {
 	struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &dest);
 
-	if (load)
-		note_threshold(load, __sync_fetch_and_add(&load->total, 1));
+	if (!load)
+		return;
+	note_threshold(load, __sync_fetch_and_add(&load->total, 1));
+	if (active)
+		__sync_fetch_and_add(&load->active, 1);
 }
 
 /* account_once is the beginning and the end of a connection in one. */

@@ -303,6 +303,18 @@ static __always_inline void count_in(__u32 dest, __u32 bytes)
 	}
 }
 
+/* count_begin counts a connection and its first packet. */
+static __always_inline void count_begin(__u32 dest, __u32 bytes)
+{
+	struct stats *stats = bpf_map_lookup_elem(&dest_stats, &dest);
+
+	if (stats) {
+		stats->conns++;
+		stats->in_pkts++;
+		stats->in_bytes += bytes;
+	}
+}
+
 /* A packet counts once, with its first fragment. */
 static __always_inline void count_rest_in(__u32 dest, __u32 bytes)
 {

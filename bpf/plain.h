@@ -23,7 +23,9 @@
 #include "types.h"
 #include "vlan.h"
 
-#define NOT_PLAIN -1 /* no action of XDP */
+/* No actions of XDP. */
+#define NOT_PLAIN -1
+#define NEW_PLAIN -2 /* plain, and the first of its connection: begin.h */
 
 /* IPv4's first byte: version 4, five words of header. */
 #define IPV4_WITHOUT_OPTIONS 0x45
@@ -32,6 +34,7 @@
 struct plain {
 	struct packet pkt;
 	struct found found;
+	enum glance seen;
 	const struct dest *dest;
 	__u32 now;
 	__u32 ifindex; /* by which it leaves */
@@ -66,6 +69,13 @@ static __always_inline int has_plain_ip(const struct packet *pkt)
 	       !(pkt->ip->frag_off & bpf_htons(IP_MF | IP_OFFSET));
 }
 
+static __always_inline void read_flow(struct packet *pkt)
+{
+	pkt->flow.src = pkt->ipv6 ? from_ipv6(&pkt->ip6->saddr) : from_ipv4(pkt->ip->saddr);
+	pkt->flow.dst = pkt->ipv6 ? from_ipv6(&pkt->ip6->daddr) : from_ipv4(pkt->ip->daddr);
+	pkt->flow.port = *(struct ports *)pkt->l4;
+}
+
 static __always_inline int read_plain(struct xdp_md *ctx, struct packet *pkt)
 {
 	if (!open_plain(ctx, pkt) || !has_plain_ip(pkt) || hop_limit(pkt) <= 1 ||
@@ -74,9 +84,7 @@ static __always_inline int read_plain(struct xdp_md *ctx, struct packet *pkt)
 	if (pkt->length < header_length(pkt) + sizeof(struct tcphdr) ||
 	    pkt->end - (void *)pkt->ip < pkt->length)
 		return 0;
-	pkt->flow.src = pkt->ipv6 ? from_ipv6(&pkt->ip6->saddr) : from_ipv4(pkt->ip->saddr);
-	pkt->flow.dst = pkt->ipv6 ? from_ipv6(&pkt->ip6->daddr) : from_ipv4(pkt->ip->daddr);
-	pkt->flow.port = *(struct ports *)pkt->l4;
+	read_flow(pkt);
 	return 1;
 }
 
@@ -91,14 +99,24 @@ static __always_inline int came_plainly(const struct packet *pkt, const struct i
 
 /* Bits of TCP's flags. */
 #define TCP_FIN_SYN_RST 0x07
+#define TCP_SYN 0x02
 #define TCP_ACK 0x10
+
+static __always_inline __u8 flags_of(const struct packet *pkt)
+{
+	return *(const __u8 *)(pkt->l4 + 13) & (TCP_FIN_SYN_RST | TCP_ACK);
+}
 
 /* In the middle of a connection: none of TCP's flags but that it acknowledges. */
 static __always_inline int is_midstream(const struct packet *pkt)
 {
-	const __u8 *flags = pkt->l4 + 13;
+	return pkt->flow.proto == IPPROTO_UDP || flags_of(pkt) == TCP_ACK;
+}
 
-	return pkt->flow.proto == IPPROTO_UDP || (*flags & (TCP_FIN_SYN_RST | TCP_ACK)) == TCP_ACK;
+/* TCP's first packet. Of UDP any is, if there is no connection. */
+static __always_inline int is_opening(const struct packet *pkt)
+{
+	return pkt->flow.proto == IPPROTO_TCP && flags_of(pkt) == TCP_SYN;
 }
 
 /* Whether a packet in the middle leaves a connection in its state. */
@@ -119,24 +137,34 @@ static __always_inline void translate(struct packet *pkt, __u64 change, __be16 *
 	follow_change(pkt, change);
 }
 
+static __always_inline int is_plain_dest(const struct dest *dest)
+{
+	return (dest->flags & (DEST_AVAILABLE | DEST_LOCAL | DEST_NO_ROUTE)) == DEST_AVAILABLE;
+}
+
 static __always_inline int find_plain(struct xdp_md *ctx, struct plain *plain,
 				      enum direction direction)
 {
 	struct packet *pkt = &plain->pkt;
 	struct place place = place_of_flow(&pkt->flow, direction);
 
-	if (glance(&place, &pkt->flow, direction, plain->now, &plain->found) != GLANCE_FOUND ||
-	    !is_settled(&plain->found))
+	plain->seen = glance(&place, &pkt->flow, direction, plain->now, &plain->found);
+	if (plain->seen != GLANCE_FOUND || !is_settled(&plain->found))
 		return 0;
 	plain->dest = dest_of(&plain->found);
-	return plain->dest &&
-	       (plain->dest->flags & (DEST_AVAILABLE | DEST_LOCAL | DEST_NO_ROUTE)) ==
-		       DEST_AVAILABLE &&
-	       open_plain(ctx, pkt);
+	return plain->dest && is_plain_dest(plain->dest) && open_plain(ctx, pkt);
+}
+
+/* Neither is a checksum to be made for it (UDP), nor is it to be read (FTP). */
+static __always_inline int may_be_translated(const struct packet *pkt, __be16 vport)
+{
+	return (pkt->flow.proto == IPPROTO_TCP || ((struct udphdr *)pkt->l4)->check) &&
+	       vport != bpf_htons(FTP_PORT);
 }
 
 /* Whether nothing stands against sending it on to its real server. */
-static __always_inline int may_go_on(const struct plain *plain, enum forwarding forwarding)
+static __always_inline int may_go_on(const struct plain *plain, enum forwarding forwarding,
+				     __be16 vport)
 {
 	const struct dest *dest = plain->dest;
 	const struct packet *pkt = &plain->pkt;
@@ -147,14 +175,8 @@ static __always_inline int may_go_on(const struct plain *plain, enum forwarding 
 			return 0;
 		overhead = outer_length(&dest->rip);
 	}
-	return dest->next.ifindex && pkt->length + overhead <= dest->mtu;
-}
-
-/* Neither is a checksum to be made for it (UDP), nor is it to be read (FTP). */
-static __always_inline int may_be_translated(const struct packet *pkt, const struct conn *conn)
-{
-	return (pkt->flow.proto == IPPROTO_TCP || ((struct udphdr *)pkt->l4)->check) &&
-	       conn->vport != bpf_htons(FTP_PORT);
+	return dest->next.ifindex && pkt->length + overhead <= dest->mtu &&
+	       (forwarding != FORWARDING_MASQ || may_be_translated(pkt, vport));
 }
 
 /* throw_id is the id of a tunnel's packet that may be fragmented. */
@@ -214,8 +236,7 @@ static __always_inline enum verdict request_plain(struct xdp_md *ctx, struct pla
 		return VERDICT_COUNT;
 	conn = plain->found.conn;
 	forwarding = forwarding_of(conn);
-	if (!may_go_on(plain, forwarding) ||
-	    (forwarding == FORWARDING_MASQ && !may_be_translated(pkt, conn)))
+	if (!may_go_on(plain, forwarding, conn->vport))
 		return VERDICT_COUNT;
 	count_in(plain->found.dest, pkt->length);
 	if (unlikely(settings.switches.drop_entry))
@@ -238,7 +259,7 @@ static __always_inline enum verdict reply_plain(struct xdp_md *ctx, struct plain
 	out = find_interface(conn->rest.hop.ifindex);
 	if (conn->hop_epoch != READ_ONCE(settings.epoch) || !out->ifindex ||
 	    (__u16)out->ifindex != conn->rest.hop.ifindex || out->flags & INTERFACE_LOCAL ||
-	    pkt->length > out->mtu || is_merged(pkt, from) || !may_be_translated(pkt, conn))
+	    pkt->length > out->mtu || is_merged(pkt, from) || !may_be_translated(pkt, conn->vport))
 		return VERDICT_COUNT;
 	count_out(plain->found.dest, pkt->length);
 	stay(conn, state_of(plain->found.life), HALF_OUTPUT, plain->dest->timeouts, plain->now);
@@ -290,15 +311,21 @@ static __always_inline int take_plain_of(struct xdp_md *ctx, int ipv6)
 		note_verdict(VERDICT_NOT_OURS, STATE_NONE);
 		return XDP_PASS;
 	}
-	if (!came_plainly(&plain.pkt, find_interface(ifindex), ifindex) ||
-	    !is_midstream(&plain.pkt))
+	if (!came_plainly(&plain.pkt, find_interface(ifindex), ifindex))
 		return NOT_PLAIN;
+	if (!is_midstream(&plain.pkt))
+		return !out && is_opening(&plain.pkt) ? NEW_PLAIN : NOT_PLAIN;
 	plain.now = present().now;
 	verdict = out ? reply_plain(ctx, &plain) : request_plain(ctx, &plain);
-	return verdict == VERDICT_COUNT ? NOT_PLAIN : send_plain(ctx, &plain, verdict);
+	if (verdict != VERDICT_COUNT)
+		return send_plain(ctx, &plain, verdict);
+	return !out && plain.seen == GLANCE_NOWHERE && plain.pkt.flow.proto == IPPROTO_UDP
+		       ? NEW_PLAIN
+		       : NOT_PLAIN;
 }
 
-/* take_plain is the whole way of a plain packet; NOT_PLAIN: it is none, and as it came. */
+/* take_plain is the whole way of a plain packet; NOT_PLAIN: it is none, and as it came; NEW_PLAIN:
+ * begin_plain() goes on with it. */
 static __always_inline int take_plain(struct xdp_md *ctx)
 {
 	struct packet pkt = { .ipv6 = 0 };

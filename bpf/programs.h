@@ -14,6 +14,7 @@
 #include "vlan.h"
 
 int take_any(struct xdp_md *ctx);
+int take_new(struct xdp_md *ctx);
 int follow_error(struct xdp_md *ctx);
 int follow_fragment(struct xdp_md *ctx);
 int follow_front(struct xdp_md *ctx);
@@ -23,6 +24,7 @@ enum program {
 	PROGRAM_ERROR,
 	PROGRAM_FRAGMENT,
 	PROGRAM_FRONT,
+	PROGRAM_NEW,
 	PROGRAM_COUNT,
 };
 
@@ -37,6 +39,7 @@ struct {
 		[PROGRAM_ERROR] = (void *)&follow_error,
 		[PROGRAM_FRAGMENT] = (void *)&follow_fragment,
 		[PROGRAM_FRONT] = (void *)&follow_front,
+		[PROGRAM_NEW] = (void *)&take_new,
 	},
 };
 

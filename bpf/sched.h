@@ -118,6 +118,35 @@ static __always_inline __u64 pick_wrr(const struct list *list, __u64 cursor, str
 	return picked ? make_cursor(picked, weight) : cursor;
 }
 
+/*
+ * next_in_turn is choose() where rr or wrr takes the next of the list, as they mostly do.
+ * DEST_NONE: choose() has to look, and nothing is changed.
+ */
+static __always_inline __u32 next_in_turn(struct service *service)
+{
+	__u64 cursor = READ_ONCE(service->cursor);
+	int weighted = service->scheduler == SCHEDULER_WRR;
+	__u32 key = READ_ONCE(service->list), position = cursor;
+	const struct list *list = bpf_map_lookup_elem(&lists, &key);
+	const struct slot *slot;
+	__s32 least = weighted ? cursor >> 32 : 1;
+
+	if (!list || (!weighted && service->scheduler != SCHEDULER_RR) || least <= 0 ||
+	    least > list->max_weight)
+		return DEST_NONE;
+	if (position >= list->count && !weighted)
+		position = 0;
+	key = list->first + position;
+	slot = bpf_map_lookup_elem(&slots, &key);
+	if (!slot || position >= list->count || slot->weight < least || !is_available(slot->dest))
+		return DEST_NONE;
+	key = slot->dest;
+	if (__sync_val_compare_and_swap(&service->cursor, cursor,
+					make_cursor(position + 1, weighted ? least : 0)) != cursor)
+		return DEST_NONE;
+	return key;
+}
+
 /* choose returns the next by the list and its destinations' loads, or DEST_NONE. */
 __noinline __u32 choose(__u32 index)
 {

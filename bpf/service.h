@@ -132,19 +132,18 @@ static __always_inline int is_service_of(const struct service *service, const st
 	       !service->key.mark;
 }
 
-/* guess_service returns the number of the packet's service, if it has a hint, or SERVICE_NONE. */
-static __always_inline __u32 guess_service(const struct flow *flow)
+/* guess_service returns the packet's service and its number, if it has a hint, or NULL. */
+static __always_inline struct service *guess_service(const struct flow *flow, __u32 *number)
 {
 	const __u32 *hint = hint_of(flow);
-	const struct service *service;
-	__u32 number;
+	struct service *service;
 
 	/* Marks go first. */
 	if (!hint || READ_ONCE(settings.mark_rules))
-		return SERVICE_NONE;
-	number = READ_ONCE(*hint) - 1;
-	service = bpf_map_lookup_elem(&services, &number);
-	return service && is_service_of(service, flow) ? number : SERVICE_NONE;
+		return NULL;
+	*number = READ_ONCE(*hint) - 1;
+	service = bpf_map_lookup_elem(&services, number);
+	return service && is_service_of(service, flow) ? service : NULL;
 }
 
 /* give_hint tells the next packets of a service what this one found. */

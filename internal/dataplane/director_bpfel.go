@@ -709,6 +709,7 @@ const (
 	directorProgReadClock      = "read_clock"
 	directorProgSendOn         = "send_on"
 	directorProgTakeAny        = "take_any"
+	directorProgTakeNew        = "take_new"
 	directorVarClock           = "clock"
 	directorVarClockShift      = "clock_shift"
 	directorVarClockStands     = "clock_stands"
@@ -770,6 +771,7 @@ type directorProgramSpecs struct {
 	ReadClock      *ebpf.ProgramSpec `ebpf:"read_clock"`
 	SendOn         *ebpf.ProgramSpec `ebpf:"send_on"`
 	TakeAny        *ebpf.ProgramSpec `ebpf:"take_any"`
+	TakeNew        *ebpf.ProgramSpec `ebpf:"take_new"`
 }
 
 // directorMapSpecs contains maps before they are loaded into the kernel.
@@ -975,6 +977,7 @@ type directorPrograms struct {
 	ReadClock      *ebpf.Program `ebpf:"read_clock"`
 	SendOn         *ebpf.Program `ebpf:"send_on"`
 	TakeAny        *ebpf.Program `ebpf:"take_any"`
+	TakeNew        *ebpf.Program `ebpf:"take_new"`
 }
 
 func (p *directorPrograms) Close() error {
@@ -988,6 +991,7 @@ func (p *directorPrograms) Close() error {
 		p.ReadClock,
 		p.SendOn,
 		p.TakeAny,
+		p.TakeNew,
 	)
 }
 

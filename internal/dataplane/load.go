@@ -35,7 +35,9 @@ type behindTCX struct {
 // loadPrograms loads nothing but what runs, with the maps that are there already:
 // verifying takes its time.
 func (d *Dataplane) loadPrograms(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) (*loaded, error) {
-	names := []string{directorProgDirector, directorProgTakeAny, directorProgFollowError, directorProgFollowFragment}
+	names := []string{
+		directorProgDirector, directorProgTakeNew, directorProgTakeAny, directorProgFollowError, directorProgFollowFragment,
+	}
 	if d.config.Fronts {
 		names = append(names, directorProgFollowFront)
 	}

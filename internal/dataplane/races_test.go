@@ -93,31 +93,35 @@ var twoServers = []string{"-A -t 10.0.0.80:80 -s rr", "-a -t 10.0.0.80:80 -r 192
 
 // The first packets of a flow on two CPUs make one connection, and both count.
 func TestOneFlowOnTwoCPUs(t *testing.T) {
-	const flows = 1500
-	b := newBench(t, twoServers...)
-	before := b.Dataplane.Services()[0].Stats
-	var together meeting
-	onTwoCPUs(t, func(int) {
-		for n := range flows {
-			together.wait(n)
-			if _, err := b.sentTo(clientMAC, tcp(clientNumber(n), vip, "S")); err != nil {
-				t.Errorf("flow %d: %v", n, err)
+	for service, first := range map[string]opening{"-t 10.0.0.80:80": syn(vip), "-u 10.0.0.80:80": datagram(vip, 100)} {
+		t.Run(service, func(t *testing.T) {
+			const flows = 1500
+			b := newBench(t, "-A "+service+" -s rr", "-a "+service+" -r 192.168.1.11 -m", "-a "+service+" -r 192.168.1.12 -m")
+			before := b.Dataplane.Services()[0].Stats
+			var together meeting
+			onTwoCPUs(t, func(int) {
+				for n := range flows {
+					together.wait(n)
+					if _, err := b.sentTo(clientMAC, first(clientNumber(n))); err != nil {
+						t.Errorf("flow %d: %v", n, err)
+					}
+				}
+			})
+			once := make(map[netip.AddrPort]int)
+			for _, c := range b.conns() {
+				once[c.CIP]++
 			}
-		}
-	})
-	once := make(map[netip.AddrPort]int)
-	for _, c := range b.conns() {
-		once[c.CIP]++
-	}
-	for n := range flows {
-		if once[clientNumber(n)] != 1 {
-			t.Errorf("flow %d has %d connections", n, once[clientNumber(n)])
-		}
-	}
-	b.checkLoads()
-	after := b.Dataplane.Services()[0].Stats
-	if packets, conns := after.InPkts-before.InPkts, after.Conns-before.Conns; packets != 2*flows || conns < flows {
-		t.Errorf("%d packets and %d connections are counted, of %d and at least %d", packets, conns, 2*flows, flows)
+			for n := range flows {
+				if once[clientNumber(n)] != 1 {
+					t.Errorf("flow %d has %d connections", n, once[clientNumber(n)])
+				}
+			}
+			b.checkLoads()
+			after := b.Dataplane.Services()[0].Stats
+			if packets, conns := after.InPkts-before.InPkts, after.Conns-before.Conns; packets != 2*flows || conns < flows {
+				t.Errorf("%d packets and %d connections are counted, of %d and at least %d", packets, conns, 2*flows, flows)
+			}
+		})
 	}
 }
 
