@@ -30,7 +30,7 @@ func AllAddresses() ([]netip.Prefix, error) {
 }
 
 func addressesOf(l netlink.Link, name string) ([]netip.Prefix, error) {
-	found, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+	found, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(l, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses of %s: %w", name, err)
 	}

@@ -58,7 +58,7 @@ type VethEnd struct {
 
 // Links returns all links, in order of their indices.
 func Links() ([]Link, error) {
-	found, err := netlink.LinkList()
+	found, err := dump(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}

@@ -27,7 +27,7 @@ type Neighbour struct {
 // Neighbours returns those of a link's neighbours of which the kernel knows the
 // MAC address.
 func (r *Routing) Neighbours(link int) (map[netip.Addr]Neighbour, error) {
-	list, err := r.handle.NeighList(link, netlink.FAMILY_ALL)
+	list, err := dump(func() ([]netlink.Neigh, error) { return r.handle.NeighList(link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list neighbours: %w", err)
 	}

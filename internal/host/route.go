@@ -73,7 +73,7 @@ func Routes() ([]Path, error) {
 }
 
 func mainRoutes(family int, wanted func(netlink.Route) bool) ([]Path, error) {
-	routes, err := netlink.RouteList(nil, family)
+	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
