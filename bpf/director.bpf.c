@@ -173,14 +173,9 @@ static __always_inline enum verdict direct(struct xdp_md *ctx, struct packet *pk
 
 static __always_inline int transmit(struct xdp_md *ctx, const struct hop *next)
 {
-	int action;
+	int action = address_frame(ctx, next) ? send_from(ctx, next->ifindex) : XDP_DROP;
 
-	if (!address_frame(ctx, next))
-		return XDP_DROP;
-	if (next->ifindex == ctx->ingress_ifindex)
-		return XDP_TX;
-	action = bpf_redirect_map(&ports, next->ifindex, XDP_DROP);
-	return likely(action == XDP_REDIRECT) ? action : send_tagged(ctx, next->ifindex);
+	return likely(action != XDP_DROP) ? action : send_tagged(ctx, next->ifindex);
 }
 
 /*

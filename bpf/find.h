@@ -46,9 +46,15 @@ static __always_inline __u64 difference(const union addr *a, const union addr *b
 	return (a->halves[0] ^ b->halves[0]) | (a->halves[1] ^ b->halves[1]);
 }
 
+/* Likewise of one whose family is that of another address, and so the other is IPv4's if one is. */
+static __always_inline __u64 rest_difference(const union addr *a, const union addr *b)
+{
+	return is_ipv4(b) ? a->words[3] ^ b->words[3] : difference(a, b);
+}
+
 static __always_inline __u64 request_difference(const struct conn *conn, const struct flow *flow)
 {
-	return difference(&conn->cip, &flow->src) | difference(&conn->vip, &flow->dst) |
+	return difference(&conn->cip, &flow->src) | rest_difference(&conn->vip, &flow->dst) |
 	       (*(const bytes4 *)&conn->cport ^ *(const bytes4 *)&flow->port) |
 	       (conn->proto ^ flow->proto);
 }
@@ -79,14 +85,14 @@ static __always_inline int is_of(const struct conn *conn, const struct flow *flo
 }
 
 /*
- * match tells whether the life numbered i of a group, which is live and has the
- * flow's tag, is of the flow's connection.
+ * match tells whether a life that was seen as the one numbered i of a group, and
+ * was live, is of the flow's connection.
  */
-static __always_inline int match(struct group *group, __u32 index, __u32 i, const struct flow *flow,
-				 enum direction direction, __u32 now, struct found *found)
+static __always_inline int match(struct group *group, __u32 index, __u32 i, __u32 life,
+				 const struct flow *flow, enum direction direction, __u32 now,
+				 struct found *found)
 {
-	__u32 *at = life_at(group, i);
-	__u32 life = READ_ONCE(*at), location = index * GROUP_CONNS + i + 1;
+	__u32 *at = life_at(group, i), location = index * GROUP_CONNS + i + 1;
 	struct conn *conn = conn_at(location);
 
 	if (!conn || !is_of(conn, flow, direction, now))
@@ -95,7 +101,7 @@ static __always_inline int match(struct group *group, __u32 index, __u32 i, cons
 	found->dest = READ_ONCE(conn->dest);
 	found->life = READ_ONCE(*at);
 	/* Taken over or marked dead while it was read: what was read may be another's. */
-	if (!is_same(found->life, life) || phase_of(life) != PHASE_LIVE)
+	if (!is_same(found->life, life))
 		return 0;
 	found->conn = conn;
 	return 1;
@@ -191,11 +197,14 @@ __noinline __u32 locate(const struct flow *flow, enum direction direction, __u32
 static __always_inline int fetch(__u32 location, const struct flow *flow, enum direction direction,
 				 __u32 now, struct found *found)
 {
-	__u32 index = (location - 1) / GROUP_CONNS;
+	__u32 index = (location - 1) / GROUP_CONNS, i = (location - 1) % GROUP_CONNS, life;
 	struct group *group = group_at(index);
 
-	return group &&
-	       match(group, index, (location - 1) % GROUP_CONNS, flow, direction, now, found);
+	if (!group)
+		return 0;
+	life = READ_ONCE(*life_at(group, i));
+	return phase_of(life) == PHASE_LIVE &&
+	       match(group, index, i, life, flow, direction, now, found);
 }
 
 static __always_inline int find_anywhere(const struct flow *flow, enum direction direction,
@@ -242,9 +251,9 @@ static __noinline void find_beyond(const struct flow *flow, enum direction direc
 		find_anywhere(flow, direction, now, found);
 }
 
-static __always_inline int has_key(struct group *group, __u32 i, __u32 key)
+static __always_inline int has_key(__u32 life, const struct place *place)
 {
-	return (READ_ONCE(*life_at(group, i)) & LIFE_KEY_MASK) == key;
+	return (life & LIFE_KEY_MASK) == key_of(place);
 }
 
 /* What became of a search where connections are in the first place. */
@@ -260,15 +269,19 @@ static __always_inline enum glance glance_in(struct group *group, const struct p
 					     const struct flow *flow, enum direction direction,
 					     __u32 now, struct found *found)
 {
-	__u32 i = favourite_of(place);
+	__u32 i = favourite_of(place), life;
 	__u64 alike = 1;
 
-	if (!has_key(group, i, key_of(place))) {
+	life = READ_ONCE(*life_at(group, i));
+	if (!has_key(life, place)) {
 		fetch_ahead(place); /* the CPU guesses, and is here before the group is */
 		alike = lives_of(group, place);
 		i = lowest(alike);
+		life = READ_ONCE(*life_at(group, i));
+		if (unlikely(alike && !has_key(life, place))) /* changed meanwhile */
+			return GLANCE_BEYOND;
 	}
-	if (likely(alike) && match(group, place->first, i, flow, direction, now, found))
+	if (likely(alike) && match(group, place->first, i, life, flow, direction, now, found))
 		return GLANCE_FOUND;
 	return alike || READ_ONCE(group->passed) ? GLANCE_BEYOND : GLANCE_NOWHERE;
 }

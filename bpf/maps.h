@@ -8,6 +8,9 @@
 
 #include "types.h"
 
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
 #define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
 
 /* Sizes are the director's to choose at load; those here are for tests. */
@@ -228,12 +231,12 @@ struct {
 	__type(value, struct cut);
 } cuts SEC(".maps");
 
-/* Interfaces that can send, by ifindex. */
+/* Interfaces that can send, at ifindex modulo INTERFACES. */
 struct {
-	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
-	__uint(max_entries, 1024);
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, INTERFACES);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, __u32); /* ifindex */
 } ports SEC(".maps");
 
 /* VLAN interfaces whose frames come with their tags on, by these. */
@@ -245,7 +248,7 @@ struct {
 	__type(value, __u32); /* ifindex */
 } vlan_interfaces SEC(".maps");
 
-/* VLAN interfaces by ifindex. They are no ports: XDP sends by those below. */
+/* VLAN interfaces by ifindex. XDP sends by the ports below. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, VLANS);

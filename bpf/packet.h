@@ -69,9 +69,6 @@ static __always_inline int is_icmp_error(__u8 ipv6, __u8 type)
 #define IP_DF 0x4000
 #define IP_OFFSET 0x1fff
 
-#define likely(x) __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
-
 struct ports {
 	__be16 source;
 	__be16 dest;

@@ -30,6 +30,9 @@
 /* IPv4's first byte: version 4, five words of header. */
 #define IPV4_WITHOUT_OPTIONS 0x45
 
+/* A destination of which all but DEST_AVAILABLE is false is reached plainly. */
+#define DEST_SPECIAL (DEST_AVAILABLE | DEST_LOCAL | DEST_NO_ROUTE | DEST_NO_PORT)
+
 /* A plain packet under way, and what it is found to belong to. */
 struct plain {
 	struct packet pkt;
@@ -73,7 +76,7 @@ static __always_inline void read_flow(struct packet *pkt)
 {
 	pkt->flow.src = pkt->ipv6 ? from_ipv6(&pkt->ip6->saddr) : from_ipv4(pkt->ip->saddr);
 	pkt->flow.dst = pkt->ipv6 ? from_ipv6(&pkt->ip6->daddr) : from_ipv4(pkt->ip->daddr);
-	pkt->flow.port = *(struct ports *)pkt->l4;
+	*(bytes4 *)&pkt->flow.port = *(const bytes4 *)pkt->l4;
 }
 
 static __always_inline int read_plain(struct xdp_md *ctx, struct packet *pkt)
@@ -85,16 +88,15 @@ static __always_inline int read_plain(struct xdp_md *ctx, struct packet *pkt)
 	    pkt->end - (void *)pkt->ip < pkt->length)
 		return 0;
 	read_flow(pkt);
-	return 1;
+	return !is_martian(pkt);
 }
 
 /* What XDP can send by itself, and for this machine. */
 static __always_inline int came_plainly(const struct packet *pkt, const struct interface *from,
 					__u32 ifindex)
 {
-	return from->ifindex == ifindex &&
-	       !(from->flags & (INTERFACE_HANDS_OVER | INTERFACE_LOCAL)) &&
-	       is_same_mac(pkt->eth->h_dest, from->mac) && !is_martian(pkt);
+	return is_without(from, ifindex, INTERFACE_HANDS_OVER | INTERFACE_LOCAL) &&
+	       is_same_mac(pkt->eth->h_dest, from->mac);
 }
 
 /* Bits of TCP's flags. */
@@ -139,11 +141,10 @@ static __always_inline void translate(struct packet *pkt, __u64 change, __be16 *
 
 static __always_inline int is_plain_dest(const struct dest *dest)
 {
-	return (dest->flags & (DEST_AVAILABLE | DEST_LOCAL | DEST_NO_ROUTE)) == DEST_AVAILABLE;
+	return (dest->flags & DEST_SPECIAL) == DEST_AVAILABLE;
 }
 
-static __always_inline int find_plain(struct xdp_md *ctx, struct plain *plain,
-				      enum direction direction)
+static __always_inline int find_plain(struct plain *plain, enum direction direction)
 {
 	struct packet *pkt = &plain->pkt;
 	struct place place = place_of_flow(&pkt->flow, direction);
@@ -152,7 +153,7 @@ static __always_inline int find_plain(struct xdp_md *ctx, struct plain *plain,
 	if (plain->seen != GLANCE_FOUND || !is_settled(&plain->found))
 		return 0;
 	plain->dest = dest_of(&plain->found);
-	return plain->dest && is_plain_dest(plain->dest) && open_plain(ctx, pkt);
+	return plain->dest && is_plain_dest(plain->dest);
 }
 
 /* Neither is a checksum to be made for it (UDP), nor is it to be read (FTP). */
@@ -232,7 +233,7 @@ static __always_inline enum verdict request_plain(struct xdp_md *ctx, struct pla
 	enum forwarding forwarding;
 	struct conn *conn;
 
-	if (!find_plain(ctx, plain, REQUEST))
+	if (!find_plain(plain, REQUEST))
 		return VERDICT_COUNT;
 	conn = plain->found.conn;
 	forwarding = forwarding_of(conn);
@@ -253,7 +254,7 @@ static __always_inline enum verdict reply_plain(struct xdp_md *ctx, struct plain
 	struct conn *conn;
 	struct hop next;
 
-	if (!find_plain(ctx, plain, REPLY))
+	if (!find_plain(plain, REPLY))
 		return VERDICT_COUNT;
 	conn = plain->found.conn;
 	out = find_interface(conn->rest.hop.ifindex);
@@ -272,23 +273,18 @@ static __always_inline enum verdict reply_plain(struct xdp_md *ctx, struct plain
 	return VERDICT_MASQ_OUT;
 }
 
-/* send_by sends a frame that is addressed. transmit() has the same in line: the verifier would look
- * at half as much again. */
-static __always_inline int send_by(struct xdp_md *ctx, __u32 ifindex)
+static __always_inline int send_by_known(struct xdp_md *ctx, __u32 ifindex)
 {
-	int action;
+	int action = send_known(ctx, ifindex);
 
-	if (ifindex == ctx->ingress_ifindex)
-		return XDP_TX;
-	action = bpf_redirect_map(&ports, ifindex, XDP_DROP);
-	return likely(action == XDP_REDIRECT) ? action : send_tagged(ctx, ifindex);
+	return likely(action != XDP_DROP) ? action : send_tagged(ctx, ifindex);
 }
 
 /* send_plain sends what is forwarded, and counts it. */
 static __always_inline int send_plain(struct xdp_md *ctx, const struct plain *plain,
 				      enum verdict verdict)
 {
-	int action = verdict == VERDICT_NO_ROOM ? XDP_DROP : send_by(ctx, plain->ifindex);
+	int action = verdict == VERDICT_NO_ROOM ? XDP_DROP : send_by_known(ctx, plain->ifindex);
 
 	if (unlikely(action == XDP_DROP) && verdict != VERDICT_NO_ROOM)
 		verdict = VERDICT_NO_PORT;

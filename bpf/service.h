@@ -4,6 +4,7 @@
 #define LVSX_SERVICE_H
 
 #include "ether.h"
+#include "interface.h"
 #include "maps.h"
 #include "mark.h"
 #include "packet.h"
@@ -14,32 +15,26 @@
 
 #define SERVICE_NONE 0xffffffff
 
-/* The director computes the same: internal/dataplane/filter.go. */
-static __always_inline __u32 filter_bit(const union addr *addr)
+/*
+ * What an address may be. Its words are folded, so that those before an IPv4 address make
+ * nothing. The director computes the same: internal/dataplane/filter.go.
+ */
+static __always_inline enum filter_use filter_uses(const union addr *addr)
 {
 	__u64 half = addr->halves[0] ^ addr->halves[1];
-	__u32 folded = half ^ half >> 32; /* all words */
+	__u32 folded = half ^ half >> 32 ^ bpf_htonl(0xffff);
 
-	return folded * 0x61c88647u >> (32 - FILTER_BITS);
+	return settings.filter[folded * 0x61c88647u >> (32 - FILTER_BITS)];
 }
 
 static __always_inline int may_be_vip(const union addr *addr)
 {
-	__u32 bit = filter_bit(addr);
-
-	return settings.vips[bit >> 6 & (FILTER_WORDS - 1)] >> (bit & 63) & 1;
+	return filter_uses(addr) & FILTER_VIP;
 }
 
 static __always_inline int may_be_rip(const union addr *addr)
 {
-	__u32 bit = filter_bit(addr);
-
-	return settings.rips[bit >> 6 & (FILTER_WORDS - 1)] >> (bit & 63) & 1;
-}
-
-static __always_inline const struct interface *find_interface(__u32 ifindex)
-{
-	return &settings.interfaces[ifindex & (INTERFACES - 1)];
+	return filter_uses(addr) & FILTER_RIP;
 }
 
 /* is_own tells whether a packet was sent by the director itself (local.h). */

@@ -18,6 +18,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "frame.h"
+#include "interface.h"
 #include "maps.h"
 #include "types.h"
 
@@ -152,7 +153,7 @@ static __always_inline struct vlan_tag wire_tag(enum vlan_bits bits)
 	};
 }
 
-/* send_tagged sends a frame by a VLAN interface. It returns an XDP action. */
+/* send_tagged sends a frame by a VLAN interface. It returns what send_from() does. */
 __noinline int send_tagged(struct xdp_md *ctx, __u32 ifindex)
 {
 	const struct vlan *vlan = bpf_map_lookup_elem(&vlans, &ifindex);
@@ -164,9 +165,7 @@ __noinline int send_tagged(struct xdp_md *ctx, __u32 ifindex)
 	tags[1] = wire_tag(vlan->tags[1]);
 	if (!put_tags(ctx, tags, vlan->tags[1] ? 2 : 1))
 		return XDP_DROP;
-	if (vlan->port == ctx->ingress_ifindex)
-		return XDP_TX;
-	return bpf_redirect_map(&ports, vlan->port, XDP_DROP);
+	return send_from(ctx, vlan->port);
 }
 
 #endif

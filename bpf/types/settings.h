@@ -17,14 +17,19 @@ enum interface_flags {
 /* An interface that the director is attached to. */
 struct interface {
 	__u32 ifindex;
+	enum interface_flags flags;
 	__u8 mac[6];
 	__u16 mtu;
-	enum interface_flags flags;
 };
 _Static_assert(sizeof(struct interface) == 16, "interface has holes");
 
 #define FILTER_BITS 16
-#define FILTER_WORDS (1 << (FILTER_BITS - 6))
+
+/* What an address may be of ours. */
+enum filter_use {
+	FILTER_VIP = 1, /* has services, mark rules or connections */
+	FILTER_RIP = 2, /* NAT's real server */
+} __attribute__((packed));
 #define INTERFACES 1024
 
 #define TIMEOUT_SETS 256
@@ -75,12 +80,10 @@ struct credit {
 /* What the director sets while packets flow. */
 struct director_settings {
 	/*
-	 * One bit for each hashed address: of VIPs that have services, mark rules
-	 * or connections, and of NAT's real servers. Whatever hits neither is
-	 * none of ours and costs no lookup.
+	 * For each hashed address bits of enum filter_use. Packets whose addresses
+	 * have none are not ours, and cost no lookup.
 	 */
-	__u64 vips[FILTER_WORDS];
-	__u64 rips[FILTER_WORDS];
+	enum filter_use filter[1 << FILTER_BITS];
 	struct interface interfaces[INTERFACES];   /* at ifindex modulo INTERFACES */
 	struct timeout_set timeouts[TIMEOUT_SETS]; /* the first is that of --set */
 	struct switches switches;

@@ -160,7 +160,8 @@ func (d *Dataplane) load() error {
 	}
 	d.settings = &d.settingMem.at[0]
 	d.settings.Epoch = 1
-	d.vips.words, d.rips.words = d.settings.Vips[:], d.settings.Rips[:]
+	d.vips = newFilter(d.settings.Filter[:], directorFilterUseFILTER_VIP)
+	d.rips = newFilter(d.settings.Filter[:], directorFilterUseFILTER_RIP)
 	d.writeTimeouts()
 	d.settings.FirstTimeout = d.clock.ticks(firstTimeout)
 	d.settings.Second = d.clock.ticks(time.Second)

@@ -3,35 +3,54 @@
 package dataplane
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
-// filter keeps one bit for each hashed address in the datapath's settings. An
-// address is in as often as it was added: the bit goes with the last.
+// filter keeps one use of addresses in the datapath's settings: a bit in the byte
+// that an address hashes to. An address is in as often as it was added: the bit
+// goes with the last.
 type filter struct {
-	words  []uint64
+	uses   []uint8 // by place, of all filters: enum filter_use
+	use    uint8
 	counts [1 << filterBits]uint32
 }
 
-func (f *filter) add(a netip.Addr) { f.addBit(filterBit(a)) }
+func newFilter(uses []uint8, use directorFilterUse) filter {
+	return filter{uses: uses, use: uint8(use)}
+}
 
-func (f *filter) addBit(bit uint32) {
-	f.counts[bit]++
-	if f.counts[bit] == 1 {
-		atomic.OrUint64(&f.words[bit/64], 1<<(bit%64))
+func (f *filter) add(a netip.Addr) { f.addPlace(filterPlace(a)) }
+
+func (f *filter) addPlace(place uint32) {
+	f.counts[place]++
+	if f.counts[place] == 1 {
+		word, bit := f.wordOf(place)
+		atomic.OrUint32(word, bit)
 	}
 }
 
-func (f *filter) remove(a netip.Addr) { f.removeBit(filterBit(a)) }
+func (f *filter) remove(a netip.Addr) { f.removePlace(filterPlace(a)) }
 
-func (f *filter) removeBit(bit uint32) {
-	f.counts[bit]--
-	if f.counts[bit] == 0 {
-		atomic.AndUint64(&f.words[bit/64], ^uint64(1<<(bit%64)))
+func (f *filter) removePlace(place uint32) {
+	f.counts[place]--
+	if f.counts[place] == 0 {
+		word, bit := f.wordOf(place)
+		atomic.AndUint32(word, ^bit)
 	}
+}
+
+// wordOf returns the word of the use's bit in a byte, since bytes cannot be
+// changed atomically, and that bit.
+func (f *filter) wordOf(place uint32) (word *uint32, bit uint32) {
+	word = (*uint32)(unsafe.Pointer(&f.uses[place&^3]))
+	var bytes [4]byte
+	bytes[place&3] = f.use
+	return word, binary.NativeEndian.Uint32(bytes[:])
 }
 
 // addService adds a service's VIP. One of a firewall mark has none.
@@ -48,20 +67,20 @@ func (f *filter) removeService(k ipvs.Key) {
 }
 
 // addNetwork adds all addresses of a network.
-func (f *filter) addNetwork(n netip.Prefix) { eachBit(n, f.addBit) }
+func (f *filter) addNetwork(n netip.Prefix) { eachPlace(n, f.addPlace) }
 
-func (f *filter) removeNetwork(n netip.Prefix) { eachBit(n, f.removeBit) }
+func (f *filter) removeNetwork(n netip.Prefix) { eachPlace(n, f.removePlace) }
 
-// eachBit calls do for the bits of a network's addresses. Of a network with as
-// many addresses as there are bits that is all of them.
-func eachBit(n netip.Prefix, do func(bit uint32)) {
+// eachPlace calls do for the places of a network's addresses. Of a network with as
+// many addresses as there are places that is all of them.
+func eachPlace(n netip.Prefix, do func(place uint32)) {
 	if n.Addr().BitLen()-n.Bits() >= filterBits {
-		for bit := range uint32(1 << filterBits) {
-			do(bit)
+		for place := range uint32(1 << filterBits) {
+			do(place)
 		}
 		return
 	}
 	for a := n.Addr(); n.Contains(a); a = a.Next() {
-		do(filterBit(a))
+		do(filterPlace(a))
 	}
 }

@@ -8,8 +8,7 @@ import (
 )
 
 func (f *filter) has(a netip.Addr) bool {
-	bit := filterBit(a)
-	return f.words[bit/64]>>(bit%64)&1 == 1
+	return f.uses[filterPlace(a)]&f.use != 0
 }
 
 // collidingWith finds another address with the same bit.
@@ -17,7 +16,7 @@ func collidingWith(t *testing.T, a netip.Addr) netip.Addr {
 	t.Helper()
 	for i := range uint32(1 << 22) {
 		b := netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})
-		if filterBit(a) == filterBit(b) {
+		if filterPlace(a) == filterPlace(b) {
 			return b
 		}
 	}
@@ -26,7 +25,7 @@ func collidingWith(t *testing.T, a netip.Addr) netip.Addr {
 }
 
 func TestFilterCountsCollisions(t *testing.T) {
-	f := filter{words: make([]uint64, 1<<(filterBits-6))}
+	f := newFilter(make([]uint8, 1<<filterBits), directorFilterUseFILTER_VIP)
 	a := netip.MustParseAddr("192.0.2.1")
 	b := collidingWith(t, a)
 	f.add(a)

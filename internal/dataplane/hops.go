@@ -56,17 +56,35 @@ func (d *Dataplane) RemindNextHop(rip netip.Addr, hop NextHop) {
 	}
 }
 
+// lookAgain sets all next hops anew: it depends on the interfaces whether they are plain.
+func (d *Dataplane) lookAgain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for rip, destinations := range d.byRIP {
+		hop, known := d.hops[rip]
+		if !known {
+			continue
+		}
+		for _, dest := range destinations {
+			d.setHop(dest, hop)
+		}
+	}
+}
+
 func (d *Dataplane) setHop(dest *destination, hop NextHop) {
 	entry := &d.dests.at[dest.index]
 	if isLocal(entry) != hop.Local {
 		d.countLocal(map[bool]int{true: 1, false: -1}[hop.Local])
 	}
-	flags := entry.Flags &^ (directorDestFlagsDEST_LOCAL | directorDestFlagsDEST_NO_ROUTE)
+	flags := entry.Flags &^ (directorDestFlagsDEST_LOCAL | directorDestFlagsDEST_NO_ROUTE | directorDestFlagsDEST_NO_PORT)
 	if hop.Local {
 		flags |= directorDestFlagsDEST_LOCAL
 	}
 	if hop.NoRoute {
 		flags |= directorDestFlagsDEST_NO_ROUTE
+	}
+	if !d.isInterface(hop.Interface) {
+		flags |= directorDestFlagsDEST_NO_PORT
 	}
 	entry.Flags = flags
 	entry.Mtu = uint16(min(hop.MTU, math.MaxUint16))

@@ -39,30 +39,18 @@ func (d *Dataplane) SetInterfaces(interfaces []Interface) error {
 		at := &d.settings.Interfaces[slot]
 		copy(at.Mac[:], i.MAC)
 		at.Mtu = uint16(min(i.MTU, math.MaxUint16))
-		at.Flags = 0
-		if i.Mode == Generic {
-			at.Flags = uint32(directorInterfaceFlagsINTERFACE_GENERIC)
-		}
-		if own := d.Own(); own != 0 && own == i.Index {
-			at.Flags = uint32(directorInterfaceFlagsINTERFACE_GENERIC | directorInterfaceFlagsINTERFACE_LOCAL)
-		}
-		if d.HandsOver(i.Index) {
-			at.Flags |= uint32(directorInterfaceFlagsINTERFACE_HANDS_OVER)
-		}
-		if d.splits(i.Index) || d.splits(i.VLAN.Port) || d.splits(i.Master) {
-			at.Flags |= uint32(directorInterfaceFlagsINTERFACE_SPLITS)
-		}
-		atomic.StoreUint32(&at.Ifindex, uint32(i.Index))
-		if err := d.setPort(i); err != nil {
+		atomic.StoreUint32(&at.Flags, uint32(d.flagsOf(i)))
+		if err := d.setPort(slot, i); err != nil {
 			return err
 		}
+		atomic.StoreUint32(&at.Ifindex, uint32(i.Index))
 	}
 	for slot := range slots {
 		if at := &d.settings.Interfaces[slot]; at.Ifindex != 0 && !known[slot] {
-			if err := d.removePort(at.Ifindex); err != nil {
+			atomic.StoreUint32(&at.Ifindex, 0)
+			if err := d.removePort(slot); err != nil {
 				return err
 			}
-			atomic.StoreUint32(&at.Ifindex, 0)
 		}
 	}
 	own := uint32(d.Own())
@@ -70,26 +58,49 @@ func (d *Dataplane) SetInterfaces(interfaces []Interface) error {
 		own = 0
 	}
 	atomic.StoreUint32(&d.settings.LocalIfindex, own)
+	d.lookAgain()
 	return nil
 }
 
 // setPort lets an interface send. By a VLAN's XDP cannot: frames leave by the port
 // below with its tags on.
-func (d *Dataplane) setPort(i Interface) error {
+func (d *Dataplane) setPort(slot uint32, i Interface) error {
 	if i.VLAN.Port != 0 {
-		return d.removePort(uint32(i.Index))
+		return d.removePort(slot)
 	}
-	if err := d.maps.Ports.Put(uint32(i.Index), uint32(i.Index)); err != nil {
+	if err := d.maps.Ports.Put(slot, uint32(i.Index)); err != nil {
 		return fmt.Errorf("let interface %d send: %w", i.Index, err)
 	}
 	return nil
 }
 
-func (d *Dataplane) removePort(ifindex uint32) error {
-	if err := d.maps.Ports.Delete(ifindex); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("stop interface %d sending: %w", ifindex, err)
+func (d *Dataplane) removePort(slot uint32) error {
+	if err := d.maps.Ports.Delete(slot); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("stop an interface sending: %w", err)
 	}
 	return nil
+}
+
+// isInterface tells whether the datapath was told of an interface.
+func (d *Dataplane) isInterface(index int) bool {
+	return atomic.LoadUint32(&d.settings.Interfaces[index%len(d.settings.Interfaces)].Ifindex) == uint32(index)
+}
+
+// flagsOf tells what an interface is to the datapath.
+func (d *Dataplane) flagsOf(i Interface) (flags directorInterfaceFlags) {
+	if i.Mode == Generic {
+		flags |= directorInterfaceFlagsINTERFACE_GENERIC
+	}
+	if own := d.Own(); own != 0 && own == i.Index {
+		flags |= directorInterfaceFlagsINTERFACE_GENERIC | directorInterfaceFlagsINTERFACE_LOCAL
+	}
+	if d.HandsOver(i.Index) {
+		flags |= directorInterfaceFlagsINTERFACE_HANDS_OVER
+	}
+	if d.splits(i.Index) || d.splits(i.VLAN.Port) || d.splits(i.Master) {
+		flags |= directorInterfaceFlagsINTERFACE_SPLITS
+	}
+	return flags
 }
 
 // ForgetClientHops makes connections look up the way to their clients anew. To

@@ -206,7 +206,7 @@ func TestTrash(t *testing.T) {
 	if len(b.trash) != 0 || len(b.freeDests) != free+1 || len(b.RealServers()) != 0 {
 		t.Errorf("%d in the trash after it, real servers %v", len(b.trash), b.RealServers())
 	}
-	if b.rips.counts[filterBit(server11.Addr())] != 0 {
+	if b.rips.counts[filterPlace(server11.Addr())] != 0 {
 		t.Error("the datapath still looks for replies of the server that is forgotten")
 	}
 }
@@ -237,7 +237,7 @@ func TestDeletedServiceComesBack(t *testing.T) {
 	if len(b.freeServices) != free+1 || len(b.trash) != 0 {
 		t.Errorf("%d services free, %d destinations in the trash", len(b.freeServices), len(b.trash))
 	}
-	if b.vips.counts[filterBit(vip.Addr())] != 0 {
+	if b.vips.counts[filterPlace(vip.Addr())] != 0 {
 		t.Error("the datapath still takes packets for the VIP that is forgotten")
 	}
 }

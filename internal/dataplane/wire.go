@@ -160,13 +160,14 @@ func setTunnel(d *ipvs.Destination, entry *directorDest) {
 // tunnelFlagsShift is bpf/types/dest.h: TUNNEL_FLAGS_SHIFT.
 const tunnelFlagsShift = 2
 
-// filterBit is bpf/service.h: filter_bit().
-func filterBit(a netip.Addr) uint32 {
+// filterPlace is bpf/service.h: filter_uses().
+func filterPlace(a netip.Addr) uint32 {
 	b := a.As16()
 	var folded uint32
 	for i := 0; i < len(b); i += 4 {
 		folded ^= uint32(b[i]) | uint32(b[i+1])<<8 | uint32(b[i+2])<<16 | uint32(b[i+3])<<24
 	}
+	folded ^= 0xffff0000 // of IPv4 addresses, which all begin so
 	return folded * 0x61c88647 >> (32 - filterBits)
 }
 
