@@ -84,24 +84,34 @@ static __always_inline int is_of(const struct conn *conn, const struct flow *flo
 	       (direction == REQUEST || is_from(conn, READ_ONCE(conn->dest), flow));
 }
 
-/*
- * match tells whether a life that was seen as the one numbered i of a group, and
- * was live, is of the flow's connection.
- */
-static __always_inline int match(struct group *group, __u32 index, __u32 i, __u32 life,
-				 const struct flow *flow, enum direction direction, __u32 now,
-				 struct found *found)
+/* A life as it was seen, and where: it was live. */
+struct seen {
+	const __u32 *at;
+	__u32 life;
+	__u32 location;
+};
+
+/* see reads the life numbered i of a group, which is at a location. */
+static __always_inline struct seen see(struct group *group, __u32 i, __u32 location)
 {
-	__u32 *at = life_at(group, i), location = index * GROUP_CONNS + i + 1;
-	struct conn *conn = conn_at(location);
+	const __u32 *at = life_at(group, i);
+
+	return (struct seen){ .at = at, .life = READ_ONCE(*at), .location = location };
+}
+
+/* match tells whether a life is of the flow's connection. */
+static __always_inline int match(const struct seen *seen, const struct flow *flow,
+				 enum direction direction, __u32 now, struct found *found)
+{
+	struct conn *conn = conn_at(seen->location);
 
 	if (!conn || !is_of(conn, flow, direction, now))
 		return 0;
-	found->location = location;
+	found->location = seen->location;
 	found->dest = READ_ONCE(conn->dest);
-	found->life = READ_ONCE(*at);
+	found->life = READ_ONCE(*seen->at);
 	/* Taken over or marked dead while it was read: what was read may be another's. */
-	if (!is_same(found->life, life))
+	if (!is_same(found->life, seen->life))
 		return 0;
 	found->conn = conn;
 	return 1;
@@ -197,14 +207,13 @@ __noinline __u32 locate(const struct flow *flow, enum direction direction, __u32
 static __always_inline int fetch(__u32 location, const struct flow *flow, enum direction direction,
 				 __u32 now, struct found *found)
 {
-	__u32 index = (location - 1) / GROUP_CONNS, i = (location - 1) % GROUP_CONNS, life;
-	struct group *group = group_at(index);
+	struct group *group = group_at((location - 1) / GROUP_CONNS);
+	struct seen seen;
 
 	if (!group)
 		return 0;
-	life = READ_ONCE(*life_at(group, i));
-	return phase_of(life) == PHASE_LIVE &&
-	       match(group, index, i, life, flow, direction, now, found);
+	seen = see(group, (location - 1) % GROUP_CONNS, location);
+	return phase_of(seen.life) == PHASE_LIVE && match(&seen, flow, direction, now, found);
 }
 
 static __always_inline int find_anywhere(const struct flow *flow, enum direction direction,
@@ -269,19 +278,20 @@ static __always_inline enum glance glance_in(struct group *group, const struct p
 					     const struct flow *flow, enum direction direction,
 					     __u32 now, struct found *found)
 {
-	__u32 i = favourite_of(place), life;
+	__u32 i = favourite_of(place);
+	struct seen seen;
 	__u64 alike = 1;
 
-	life = READ_ONCE(*life_at(group, i));
-	if (!has_key(life, place)) {
+	seen = see(group, i, place->first * GROUP_CONNS + i + 1);
+	if (!has_key(seen.life, place)) {
 		fetch_ahead(place); /* the CPU guesses, and is here before the group is */
 		alike = lives_of(group, place);
 		i = lowest(alike);
-		life = READ_ONCE(*life_at(group, i));
-		if (unlikely(alike && !has_key(life, place))) /* changed meanwhile */
+		seen = see(group, i, place->first * GROUP_CONNS + i + 1);
+		if (unlikely(alike && !has_key(seen.life, place))) /* changed meanwhile */
 			return GLANCE_BEYOND;
 	}
-	if (likely(alike) && match(group, place->first, i, life, flow, direction, now, found))
+	if (likely(alike) && match(&seen, flow, direction, now, found))
 		return GLANCE_FOUND;
 	return alike || READ_ONCE(group->passed) ? GLANCE_BEYOND : GLANCE_NOWHERE;
 }

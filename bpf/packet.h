@@ -158,9 +158,9 @@ static __always_inline __u32 roll(struct moment *moment)
 /* Of this network, loopback, multicast, reserved or broadcast. */
 static __always_inline int is_martian_ipv4(const union addr *addr)
 {
-	__u8 first = addr->bytes[12];
+	__u32 first = addr->bytes[12];
 
-	return first == 0 || first == 127 || first >= 224;
+	return first == 127 || first - 1 >= 223; /* 0 is, too */
 }
 
 /*

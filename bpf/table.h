@@ -58,26 +58,33 @@ static __always_inline __u32 reduce(__u32 hash, __u32 count)
 	return (__u64)hash * count >> 32;
 }
 
+#define HASH_FIRST 0x9e3779b97f4a7c15ULL
+#define HASH_SECOND 0xd6e8feb86659fd93ULL
+
+/* An IPv6 address as one word. Who does not know the seed cannot tell which are alike. */
+static __always_inline __u64 hash_ipv6(const union addr *addr)
+{
+	__u64 hash = (addr->halves[0] ^ hash_seed[1]) * HASH_SECOND;
+
+	hash = (hash ^ hash >> 32 ^ addr->halves[1]) * HASH_FIRST;
+	return hash ^ hash >> 29;
+}
+
 /*
- * place_of hashes the client's side alone, so that both directions find it.
- * The director computes the same: internal/dataplane/place.go.
+ * place_of hashes the client's side alone, so that both directions find it. An IPv4 address,
+ * port and protocol are one word. Clients count up: what does stands low in it, from where
+ * the first product carries it everywhere. The director computes the same:
+ * internal/dataplane/place.go.
  */
 static __always_inline struct place place_of(const union addr *client, __be16 port, __u8 proto)
 {
-	const __u64 multiplier = 0x9e3779b97f4a7c15ULL;
-	__u64 hash = client->halves[0] ^ hash_seed[0];
+	__u64 hash = is_ipv4(client) ? to_ipv4(client) : hash_ipv6(client);
 	struct place place;
 
-	hash *= multiplier;
+	hash ^= hash_seed[0] ^ (__u64)((__u32)proto << 16 | port) << 32;
+	hash *= HASH_FIRST;
 	hash ^= hash >> 32;
-	hash ^= client->halves[1];
-	hash *= multiplier;
-	hash ^= hash >> 29;
-	hash ^= hash_seed[1] ^ ((__u64)proto << 16 | port);
-	hash *= multiplier;
-	hash ^= hash >> 32;
-	/* Clients count up: without this they crowd some groups. */
-	hash *= multiplier;
+	hash *= HASH_SECOND;
 	hash ^= hash >> 29;
 
 	place.first = reduce(hash >> 32, group_count);

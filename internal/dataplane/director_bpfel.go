@@ -136,6 +136,7 @@ const (
 	directorDestFlagsDEST_NO_ROUTE  directorDestFlags = 4
 	directorDestFlagsDEST_WAS_MASQ  directorDestFlags = 8
 	directorDestFlagsDEST_QUIESCED  directorDestFlags = 16
+	directorDestFlagsDEST_NO_PORT   directorDestFlags = 32
 )
 
 type directorDestLoad struct {
@@ -150,14 +151,13 @@ type directorDestLoad struct {
 
 type directorDirectorSettings struct {
 	_          structs.HostLayout
-	Vips       [1024]uint64
-	Rips       [1024]uint64
+	Filter     [65536]uint8
 	Interfaces [1024]struct {
 		_       structs.HostLayout
 		Ifindex uint32
+		Flags   uint32
 		Mac     [6]uint8
 		Mtu     uint16
-		Flags   uint32
 	}
 	Timeouts [256]struct {
 		_      structs.HostLayout
@@ -209,6 +209,13 @@ type directorEngine uint8
 const (
 	directorEngineENGINE_NONE directorEngine = 0
 	directorEngineENGINE_SIP  directorEngine = 1
+)
+
+type directorFilterUse uint8
+
+const (
+	directorFilterUseFILTER_VIP directorFilterUse = 1
+	directorFilterUseFILTER_RIP directorFilterUse = 2
 )
 
 type directorFlow struct {
@@ -306,9 +313,9 @@ type directorHop struct {
 type directorInterface struct {
 	_       structs.HostLayout
 	Ifindex uint32
+	Flags   directorInterfaceFlags
 	Mac     [6]uint8
 	Mtu     uint16
-	Flags   directorInterfaceFlags
 }
 
 type directorInterfaceFlags uint32

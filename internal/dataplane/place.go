@@ -5,6 +5,7 @@ package dataplane
 import (
 	"encoding/binary"
 	"iter"
+	"net/netip"
 	"sync/atomic"
 )
 
@@ -13,19 +14,28 @@ type place struct {
 	first, second uint32
 }
 
+// hashFirst and hashSecond are bpf/table.h: HASH_FIRST and HASH_SECOND.
+const hashFirst, hashSecond = 0x9e3779b97f4a7c15, 0xd6e8feb86659fd93
+
+// hashIPv6 computes what the datapath does.
+func (d *Dataplane) hashIPv6(address [16]byte) uint64 {
+	hash := (binary.NativeEndian.Uint64(address[:8]) ^ d.seed[1]) * hashSecond
+	hash = (hash ^ hash>>32 ^ binary.NativeEndian.Uint64(address[8:])) * hashFirst
+	return hash ^ hash>>29
+}
+
 // placeOf computes what the datapath does.
 func (d *Dataplane) placeOf(c *directorConn) place {
-	const multiplier = 0x9e3779b97f4a7c15
-	hash := binary.NativeEndian.Uint64(c.Cip.Bytes[:8]) ^ d.seed[0]
-	hash *= multiplier
+	var hash uint64
+	if netip.AddrFrom16(c.Cip.Bytes).Is4In6() {
+		hash = uint64(binary.NativeEndian.Uint32(c.Cip.Bytes[12:]))
+	} else {
+		hash = d.hashIPv6(c.Cip.Bytes)
+	}
+	hash ^= d.seed[0] ^ (uint64(c.Proto)<<16|uint64(c.Cport))<<32
+	hash *= hashFirst
 	hash ^= hash >> 32
-	hash ^= binary.NativeEndian.Uint64(c.Cip.Bytes[8:])
-	hash *= multiplier
-	hash ^= hash >> 29
-	hash ^= d.seed[1] ^ (uint64(c.Proto)<<16 | uint64(c.Cport))
-	hash *= multiplier
-	hash ^= hash >> 32
-	hash *= multiplier
+	hash *= hashSecond
 	hash ^= hash >> 29
 
 	count := uint32(len(d.groups.at))
