@@ -29,7 +29,7 @@ struct site {
 static __always_inline int is_known(struct plain *plain, const struct site *site)
 {
 	const struct packet *pkt = &plain->pkt;
-	struct found found = {};
+	struct found found;
 	enum glance seen;
 	struct flow flow;
 
@@ -38,6 +38,7 @@ static __always_inline int is_known(struct plain *plain, const struct site *site
 	seen = glance_in(site->group, &site->place, &pkt->flow, REQUEST, plain->now, &found);
 	if (seen != GLANCE_BEYOND)
 		return seen == GLANCE_FOUND;
+	found = (struct found){};
 	flow = pkt->flow; /* so that only here it is in memory */
 	find_beyond(&flow, REQUEST, plain->now, &found);
 	return found.conn != NULL;
@@ -99,11 +100,11 @@ static __always_inline __u32 first_end(const struct plain *plain, enum state sta
 static __always_inline __u32 *claim_site(const struct site *site, __u32 now, __u32 *location)
 {
 	const struct place *place = &site->place;
-	__u32 i = favourite_of(place);
+	__u32 i = favourite_of(place), *at = life_at(site->group, i);
 
-	if (likely(i < GROUP_CONNS && occupy(site->group, i, place, now))) {
+	if (likely(i < GROUP_CONNS && occupy(at, place, now))) {
 		*location = place->first * GROUP_CONNS + i + 1;
-		return life_at(site->group, i);
+		return at;
 	}
 	*location = find_room(place->first, place->rest, now);
 	return *location ? life_of(*location) : NULL;
@@ -136,12 +137,13 @@ static __always_inline int enter_plain(const struct xdp_md *ctx, struct plain *p
 /* is_ours tells whether it is our connection still that the packet is of: conn.h, settle(). */
 static __always_inline int is_ours(const struct plain *plain, const struct site *site)
 {
-	struct found found = plain->found;
+	struct found found;
 	struct flow flow;
 
 	if (likely(count_alike_in(site->group, &site->place) <= 1) ||
 	    is_alone(site->place.first, site->place.rest))
 		return 1;
+	found = plain->found;
 	flow = plain->pkt.flow;
 	settle(&flow, plain->now, &found);
 	return found.location == plain->found.location;

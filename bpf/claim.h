@@ -60,10 +60,9 @@ static __always_inline __u32 take(struct group *group, __u32 index, __u32 i, __u
 }
 
 /* occupy makes a free life BUSY; 0: it is not free, or another CPU was quicker. */
-static __always_inline int occupy(struct group *group, __u32 i, const struct place *place,
-				  __u32 now)
+static __always_inline int occupy(__u32 *at, const struct place *place, __u32 now)
 {
-	__u32 *at = life_at(group, i), life = READ_ONCE(*at);
+	__u32 life = READ_ONCE(*at);
 
 	return phase_of(life) == PHASE_FREE &&
 	       __sync_val_compare_and_swap(at, life, next_life(life, tag_of(place), now)) == life;
@@ -81,7 +80,7 @@ static __always_inline __u32 take_free(struct group *group, __u32 index, const s
 
 		if (!free)
 			return 0;
-		if (occupy(group, i, place, now))
+		if (occupy(life_at(group, i), place, now))
 			return index * GROUP_CONNS + i + 1;
 	}
 	return 0;
@@ -218,7 +217,7 @@ static __always_inline __u32 claim_favourite(const struct place *place, __u32 no
 	struct group *group = group_at(place->first);
 	__u32 i = favourite_of(place);
 
-	if (!group || i >= GROUP_CONNS || !occupy(group, i, place, now))
+	if (!group || i >= GROUP_CONNS || !occupy(life_at(group, i), place, now))
 		return 0;
 	return place->first * GROUP_CONNS + i + 1;
 }

@@ -40,9 +40,10 @@ static __always_inline void address_ether(struct ethhdr *eth, const struct hop *
 /* client_hop_from is the way back to who sent a frame: Ethernet's type follows its address. */
 static __always_inline struct client_hop client_hop_from(const struct ethhdr *eth, __u32 ifindex)
 {
+	const void *source = (const void *)eth + ETH_ALEN;
 	struct client_hop client;
 
-	*(bytes8 *)&client = (*(const bytes8 *)eth->h_source & MAC_BITS) | (__u64)ifindex << 48;
+	*(bytes8 *)&client = (*(const bytes8 *)source & MAC_BITS) | (__u64)ifindex << 48;
 	return client;
 }
 

@@ -125,24 +125,25 @@ static __always_inline __u64 pick_wrr(const struct list *list, __u64 cursor, str
 static __always_inline __u32 next_in_turn(struct service *service)
 {
 	__u64 cursor = READ_ONCE(service->cursor);
-	int weighted = service->scheduler == SCHEDULER_WRR;
-	__u32 key = READ_ONCE(service->list), position = cursor;
+	__u32 key = READ_ONCE(service->list), position = cursor, weight = cursor >> 32;
 	const struct list *list = bpf_map_lookup_elem(&lists, &key);
 	const struct slot *slot;
-	__s32 least = weighted ? cursor >> 32 : 1;
 
-	if (!list || (!weighted && service->scheduler != SCHEDULER_RR) || least <= 0 ||
-	    least > list->max_weight)
+	if (!list)
 		return DEST_NONE;
-	if (position >= list->count && !weighted)
-		position = 0;
+	if (service->scheduler == SCHEDULER_RR)
+		position = position < list->count ? position : 0;
+	else if (service->scheduler != SCHEDULER_WRR || !weight || weight > (__u32)list->max_weight)
+		return DEST_NONE;
+	if (position >= list->count)
+		return DEST_NONE;
 	key = list->first + position;
 	slot = bpf_map_lookup_elem(&slots, &key);
-	if (!slot || position >= list->count || slot->weight < least || !is_available(slot->dest))
+	if (!slot || slot->weight <= 0 || (__u32)slot->weight < weight || !is_available(slot->dest))
 		return DEST_NONE;
 	key = slot->dest;
 	if (__sync_val_compare_and_swap(&service->cursor, cursor,
-					make_cursor(position + 1, weighted ? least : 0)) != cursor)
+					make_cursor(position + 1, weight)) != cursor)
 		return DEST_NONE;
 	return key;
 }
