@@ -134,6 +134,8 @@ static __always_inline __u32 claim(const struct place *place, __u32 now)
 	if (is_crowd(group, place) || is_crowd(second, place))
 		return 0;
 	turn = find_victim(place->first, place->rest, now);
+	if (turn == NO_TURN)
+		return 0;
 	if (!(turn & IN_FIRST))
 		pass(group, PASSED_TO_SECOND, now);
 	return evict(turn, place, now);

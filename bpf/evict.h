@@ -56,6 +56,7 @@ static __always_inline __u32 age_of(__u32 life, __u32 now)
 #define IN_FIRST 16
 #define TURN_AGE_SHIFT 5
 #define TURN_READINESS_SHIFT 17
+#define NO_TURN 0 /* of no life: there is none to be looked at */
 
 static __always_inline __u32 turn_of(__u32 life, __u32 number, __u32 now)
 {
@@ -118,7 +119,7 @@ __noinline __u32 find_victim(__u32 first, __u32 rest, __u32 now)
 	struct victim one, other;
 
 	if (!group || !second)
-		return READY_NEVER;
+		return NO_TURN;
 	one = least_of(group, IN_FIRST, now);
 	if (one.many >= PLENTY)
 		return prefer_favourite(one.turn, group, &place, now);

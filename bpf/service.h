@@ -60,8 +60,6 @@ static __always_inline int is_for_us(const struct packet *pkt, const struct inte
 	return (__u16)from->ifindex == pkt->arrival && is_same_mac(pkt->eth->h_dest, from->mac);
 }
 
-#define SERVICE_NONE 0xffffffff
-
 /* The number of the service that has a key, or SERVICE_NONE. */
 static __always_inline __u32 number_of(const struct service_key *key)
 {
