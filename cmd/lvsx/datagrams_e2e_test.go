@@ -16,18 +16,13 @@ import (
 
 // Datagrams go to one real server after the other, and answers come from the
 // VIP.
-func TestDatagrams(t *testing.T) {
-	forEachMethod(t, checkDatagrams)
-}
-
 func checkDatagrams(t *testing.T, c *lab.Cluster) {
 	t.Helper()
 	service := netip.AddrPortFrom(c.Service.Addr(), 5353)
-	way := []string{map[lab.Method]string{lab.NAT: "-m", lab.TUN: "-i", lab.DR: "-g"}[c.Method]}
 	configure(t, c, "-A", "-u", service.String(), "-s", "rr")
 	for _, s := range c.Servers {
 		rip := netip.AddrPortFrom(s.RIP, service.Port())
-		configure(t, c, slices.Concat([]string{"-a", "-u", service.String(), "-r", rip.String()}, way, c.Tunnel())...)
+		configure(t, c, slices.Concat([]string{"-a", "-u", service.String(), "-r", rip.String(), optionOf[c.Method]}, c.Tunnel())...)
 		listen := service
 		if c.Method == lab.NAT {
 			listen = rip
@@ -88,7 +83,7 @@ func question(t *testing.T, c *lab.Cluster, service netip.AddrPort) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { socket.Close() })
-	if err := socket.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := socket.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	answer := make([]byte, 100)

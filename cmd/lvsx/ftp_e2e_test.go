@@ -112,7 +112,7 @@ func loginFTP(t *testing.T, node *host.Namespace, service string) *ftpSession {
 	t.Helper()
 	s := &ftpSession{t: t, node: node}
 	err := node.Do(func() (err error) {
-		s.conn, err = net.DialTimeout("tcp", service, 5*time.Second)
+		s.conn, err = net.DialTimeout("tcp", service, patience)
 		return err
 	})
 	if err != nil {
@@ -126,7 +126,7 @@ func loginFTP(t *testing.T, node *host.Namespace, service string) *ftpSession {
 
 func (s *ftpSession) expect(code int) string {
 	s.t.Helper()
-	_ = s.conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = s.conn.SetDeadline(time.Now().Add(patience))
 	_, message, err := s.text.ReadResponse(code)
 	if err != nil {
 		s.t.Fatalf("%s: %v", s.server, err)
@@ -184,7 +184,7 @@ func (s *ftpSession) open(mode string) func() (net.Conn, error) {
 		at := dataAddress(s.expect(code), s.conn.RemoteAddr())
 		return func() (conn net.Conn, err error) {
 			err = s.node.Do(func() error {
-				conn, err = net.DialTimeout("tcp", at, 5*time.Second)
+				conn, err = net.DialTimeout("tcp", at, patience)
 				return err
 			})
 			return conn, err
@@ -200,7 +200,7 @@ func (s *ftpSession) open(mode string) func() (net.Conn, error) {
 	s.expect(200)
 	return func() (net.Conn, error) {
 		defer listener.Close()
-		_ = listener.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second))
+		_ = listener.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
 		return listener.Accept()
 	}
 }
@@ -315,7 +315,7 @@ func (s *ftpServer) listen(command string) {
 	at := listener.Addr().(*net.TCPAddr).AddrPort()
 	s.open = func() (net.Conn, error) {
 		defer listener.Close()
-		_ = listener.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second))
+		_ = listener.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
 		return listener.Accept()
 	}
 	if command == "EPSV" {
@@ -329,7 +329,7 @@ func (s *ftpServer) listen(command string) {
 func (s *ftpServer) call(to string) (conn net.Conn, err error) {
 	host, _, _ := net.SplitHostPort(s.conn.LocalAddr().String())
 	dialer := net.Dialer{
-		Timeout:   5 * time.Second,
+		Timeout:   patience,
 		LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(host), 20)),
 		Control: func(_, _ string, c syscall.RawConn) error {
 			return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) })

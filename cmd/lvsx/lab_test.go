@@ -307,7 +307,7 @@ func leftovers(t *testing.T) []string {
 // be about to remove what they have made.
 func checkStock(t *testing.T, before stock) {
 	t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -129,7 +129,7 @@ func runDirector(t *testing.T, n *host.Namespace, args ...string) *liveDirector 
 		}
 	})
 	if !isReady(func() error { return d.Command(program(t, "ipvsadm"), "-L").Run() }) {
-		t.Fatal("the director is not ready after a minute")
+		t.Fatalf("the director is not ready after %v", patience)
 	}
 	return d
 }
@@ -155,7 +155,7 @@ func namespaceOfDirector(t *testing.T, name string) *host.Namespace {
 func isReady(ask func() error) bool {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
 		if ask() == nil {
 			return true
 		}

@@ -149,7 +149,7 @@ func (l *ldirectord) await(want string) {
 	l.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(time.Minute)
+	deadline := time.After(patience)
 	for {
 		got, err := l.cluster.Lvsx("director", "ipvsadm", "-S", "-n")
 		if err != nil {
@@ -161,7 +161,7 @@ func (l *ldirectord) await(want string) {
 		select {
 		case <-deadline:
 			log, _ := os.ReadFile(l.log) // may not be there
-			l.t.Fatalf("after a minute the table is\n%s, want\n%s, and ldirectord says\n%s", got, want, log)
+			l.t.Fatalf("after %v the table is\n%s, want\n%s, and ldirectord says\n%s", patience, got, want, log)
 		case <-tick.C:
 		}
 	}

@@ -18,38 +18,28 @@ import (
 
 	"github.com/lvsx/lvsx/internal/host"
 	"github.com/lvsx/lvsx/internal/lab"
-	"github.com/lvsx/lvsx/internal/testenv"
 )
 
-const localPort = 5000
+// Ports of the services of each story about the director's own processes.
+const (
+	localClientPort   = 6000
+	localServerPort   = 6010
+	loopbackPort      = 6020
+	localDatagramPort = 6030
+)
 
 // A process on the director is a client of its services. NAT takes any client;
 // DR and TUN answer to an address that real servers do not have, too, and over
 // IPv4 only if the director accepts the VIP as a source (accept_local).
-func TestLocalClient(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces, testenv.TCX)
-	for _, xdp := range []string{"generic", "native"} {
-		for _, method := range []lab.Method{lab.NAT, lab.TUN, lab.DR} {
-			for _, family := range []int{4, 6} {
-				t.Run(fmt.Sprintf("%s%d/%s", method, family, xdp), func(t *testing.T) {
-					c := newCluster(t, method, lab.Options{XDP: xdp, Family: family})
-					checkLocalClient(t, c)
-				})
-			}
-		}
-	}
-}
-
 func checkLocalClient(t *testing.T, c *lab.Cluster) {
 	t.Helper()
-	service := netip.AddrPortFrom(c.Service.Addr(), localPort)
-	option := map[lab.Method]string{lab.NAT: "-m", lab.TUN: "-i", lab.DR: "-g"}[c.Method]
+	service := netip.AddrPortFrom(c.Service.Addr(), localClientPort)
 	for _, network := range []string{"tcp", "udp"} {
 		protocol := "-" + network[:1]
 		configure(t, c, "-A", protocol, service.String(), "-s", "rr")
 		for _, s := range c.Servers {
-			at := netip.AddrPortFrom(s.RIP, localPort)
-			configure(t, c, "-a", protocol, service.String(), "-r", at.String(), option)
+			at := netip.AddrPortFrom(s.RIP, localClientPort)
+			configure(t, c, "-a", protocol, service.String(), "-r", at.String(), optionOf[c.Method])
 			if c.Method != lab.NAT {
 				at = service
 			}
@@ -79,23 +69,20 @@ func checkConns(t *testing.T, c *lab.Cluster, service netip.AddrPort, want int) 
 
 // A real server is a process on the director, reached from outside and from the
 // director, with NAT at an address and port of its own.
-func TestLocalServer(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces, testenv.TCX)
-	for _, xdp := range []string{"generic", "native"} {
-		for _, family := range []int{4, 6} {
-			t.Run(fmt.Sprintf("%d/%s", family, xdp), func(t *testing.T) {
-				c := newCluster(t, lab.NAT, lab.Options{XDP: xdp, Family: family})
-				own := addressToward(t, c, c.Servers[0].RIP)
-				checkLocalServer(t, c, localPort, "-m", netip.AddrPortFrom(own, 8080), "client", "director")
-				checkLocalServer(t, c, localPort+1, "-g", netip.AddrPortFrom(own, localPort+1), "client", "director")
-				loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-				if family == 6 {
-					loopback = netip.IPv6Loopback()
-				}
-				checkLocalServer(t, c, localPort+2, "-m", netip.AddrPortFrom(loopback, 8081), "director")
-			})
-		}
+func checkLocalServers(t *testing.T, c *lab.Cluster) {
+	t.Helper()
+	own, port := addressToward(t, c, c.Servers[0].RIP), uint16(localServerPort)
+	checkLocalServer(t, c, port, "-m", netip.AddrPortFrom(own, 8080), "client", "director")
+	checkLocalServer(t, c, port+1, "-g", netip.AddrPortFrom(own, port+1), "client", "director")
+	checkLocalServer(t, c, port+2, "-m", netip.AddrPortFrom(loopbackOf(c), 8081), "director")
+}
+
+// loopbackOf is the loopback address of a cluster's family.
+func loopbackOf(c *lab.Cluster) netip.Addr {
+	if c.Service.Addr().Is6() {
+		return netip.IPv6Loopback()
 	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
 func checkLocalServer(t *testing.T, c *lab.Cluster, port uint16, option string, rip netip.AddrPort, clients ...string) {
@@ -119,36 +106,31 @@ func checkLocalServer(t *testing.T, c *lab.Cluster, port uint16, option string, 
 
 // From 127.0.0.1 a client reaches real servers on the director, and no other: none
 // could answer it. The kernel drops what is for others, too.
-func TestLoopbackClient(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces, testenv.TCX)
-	for family, loopback := range map[int]netip.Addr{4: netip.AddrFrom4([4]byte{127, 0, 0, 1}), 6: netip.IPv6Loopback()} {
-		t.Run(fmt.Sprint(family), func(t *testing.T) {
-			c := newCluster(t, lab.NAT, lab.Options{XDP: "native", Family: family})
-			own := addressToward(t, c, c.Servers[0].RIP)
-			port := uint16(localPort)
-			for _, way := range []struct {
-				option string
-				rip    netip.Addr
-			}{{"-m", own}, {"-m", loopback}, {"-g", own}, {"-m", c.Servers[0].RIP}, {"-g", c.Servers[0].RIP}, {"-i", c.Servers[0].RIP}} {
-				port++
-				service, server := netip.AddrPortFrom(c.Service.Addr(), port), netip.AddrPortFrom(way.rip, port+1000)
-				for _, protocol := range []string{"-t", "-u"} {
-					configure(t, c, "-A", protocol, service.String(), "-s", "rr")
-					configure(t, c, "-a", protocol, service.String(), "-r", server.String(), way.option)
-				}
-				if way.rip == c.Servers[0].RIP {
-					checkUnreached(t, c, "director", loopback, service, "loopback")
-					continue
-				}
-				if way.option != "-m" {
-					server = service
-				}
-				returnAll(t, c, "director", "tcp", server)
-				returnAll(t, c, "director", "udp", server)
-				exchangeMegabyte(t, c, "director", loopback, service)
-				checkConns(t, c, service, 1)
-			}
-		})
+func checkLoopbackClient(t *testing.T, c *lab.Cluster) {
+	t.Helper()
+	own, loopback, farther := addressToward(t, c, c.Servers[0].RIP), loopbackOf(c), c.Servers[0].RIP
+	port := uint16(loopbackPort)
+	for _, way := range []struct {
+		option string
+		rip    netip.Addr
+	}{{"-m", own}, {"-m", loopback}, {"-g", own}, {"-m", farther}, {"-g", farther}, {"-i", farther}} {
+		port++
+		service, server := netip.AddrPortFrom(c.Service.Addr(), port), netip.AddrPortFrom(way.rip, port+1000)
+		for _, protocol := range []string{"-t", "-u"} {
+			configure(t, c, "-A", protocol, service.String(), "-s", "rr")
+			configure(t, c, "-a", protocol, service.String(), "-r", server.String(), way.option)
+		}
+		if way.rip == farther {
+			checkUnreached(t, c, "director", loopback, service, "loopback")
+			continue
+		}
+		if way.option != "-m" {
+			server = service
+		}
+		returnAll(t, c, "director", "tcp", server)
+		returnAll(t, c, "director", "udp", server)
+		exchangeMegabyte(t, c, "director", loopback, service)
+		checkConns(t, c, service, 1)
 	}
 }
 
@@ -178,27 +160,21 @@ func checkUnreached(t *testing.T, c *lab.Cluster, node string, from netip.Addr, 
 
 // A NAT server on the director sends answers above the MTU, and has the client told
 // that nobody listens: all from the VIP, to clients outside and on the director.
-func TestLocalServerDatagrams(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.BPF, testenv.Namespaces, testenv.TCX)
-	for _, xdp := range []string{"generic", "native"} {
-		for _, family := range []int{4, 6} {
-			t.Run(fmt.Sprintf("%d/%s", family, xdp), func(t *testing.T) {
-				c := newCluster(t, lab.NAT, lab.Options{XDP: xdp, Family: family})
-				own := addressToward(t, c, c.Servers[0].RIP)
-				answered, refused := netip.AddrPortFrom(c.Service.Addr(), localPort), netip.AddrPortFrom(c.Service.Addr(), localPort+1)
-				for service, server := range map[netip.AddrPort]netip.AddrPort{answered: netip.AddrPortFrom(own, 8080), refused: netip.AddrPortFrom(own, 8081)} {
-					configure(t, c, "-A", "-u", service.String(), "-s", "rr")
-					configure(t, c, "-a", "-u", service.String(), "-r", server.String(), "-m")
-				}
-				echo(t, c, "director", netip.AddrPortFrom(own, 8080).String())
-				for _, client := range []string{"client", "director"} {
-					for _, size := range []int{100, 4000, 20000, 60000} {
-						ask(t, c, client, answered.String(), bytes.Repeat([]byte{byte(size)}, size))
-					}
-					checkRefused(t, c, client, refused)
-				}
-			})
+func checkLocalServerDatagrams(t *testing.T, c *lab.Cluster) {
+	t.Helper()
+	own, vip := addressToward(t, c, c.Servers[0].RIP), c.Service.Addr()
+	answered, refused := netip.AddrPortFrom(vip, localDatagramPort), netip.AddrPortFrom(vip, localDatagramPort+1)
+	listening, closed := netip.AddrPortFrom(own, 8090), netip.AddrPortFrom(own, 8091)
+	for service, server := range map[netip.AddrPort]netip.AddrPort{answered: listening, refused: closed} {
+		configure(t, c, "-A", "-u", service.String(), "-s", "rr")
+		configure(t, c, "-a", "-u", service.String(), "-r", server.String(), "-m")
+	}
+	echo(t, c, "director", listening.String())
+	for _, client := range []string{"client", "director"} {
+		for _, size := range []int{100, 4000, 20000, 60000} {
+			ask(t, c, client, answered.String(), bytes.Repeat([]byte{byte(size)}, size))
 		}
+		checkRefused(t, c, client, refused)
 	}
 }
 
@@ -304,7 +280,7 @@ func exchangeMegabyte(t *testing.T, n nodes, node string, from netip.Addr, servi
 
 func dialAs(t *testing.T, n nodes, node, network string, from netip.Addr, service netip.AddrPort) (conn net.Conn) {
 	t.Helper()
-	dialer := net.Dialer{Timeout: 5 * time.Second}
+	dialer := net.Dialer{Timeout: patience}
 	if from.IsValid() {
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
 		if network == "udp" {
@@ -318,7 +294,7 @@ func dialAs(t *testing.T, n nodes, node, network string, from netip.Addr, servic
 	if err != nil {
 		t.Fatalf("%s: %v", node, err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	return conn

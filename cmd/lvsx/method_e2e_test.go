@@ -122,7 +122,7 @@ func dialService(t *testing.T, c *lab.Cluster, service string) net.Conn {
 	t.Helper()
 	var conn net.Conn
 	err := c.Node("client").Do(func() (err error) {
-		conn, err = net.DialTimeout("tcp", service, 5*time.Second)
+		conn, err = net.DialTimeout("tcp", service, patience)
 		return err
 	})
 	if err != nil {
@@ -134,7 +134,7 @@ func dialService(t *testing.T, c *lab.Cluster, service string) net.Conn {
 
 // sayAndHear sends a message and wants it back.
 func sayAndHear(conn net.Conn, message string) error {
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
 	if _, err := conn.Write([]byte(message)); err != nil {

@@ -163,13 +163,13 @@ func (d *recordedDirector) awaitReady(t *testing.T) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
+	for deadline := time.Now().Add(patience); ; <-tick.C {
 		s := d.run(t, recorded.Step{Argv: []string{"ipvsadm", "-L"}})
 		if s.RC == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("after a minute the director is not ready: %s", s.Stderr)
+			t.Fatalf("after %v the director is not ready: %s", patience, s.Stderr)
 		}
 	}
 }
