@@ -179,16 +179,24 @@ static __always_inline int transmit(struct xdp_md *ctx, const struct hop *next)
 }
 
 /*
- * hand_over leaves the sending to send_on(), which finds what is left to do before the packet. What
- * a client on the director sends from 127.0.0.1 stays there (kernel: __ip_vs_get_out_rt()).
+ * must_stay tells whether a packet is of a client on the director at 127.0.0.1, and for a real
+ * server elsewhere (kernel: crosses_local_route_boundary()). What such a real server sends comes
+ * from the VIP.
  */
-static __noinline int hand_over(struct xdp_md *ctx, struct packet *pkt)
+static __always_inline int must_stay(const struct packet *pkt, enum verdict verdict)
+{
+	return is_loopback(&pkt->flow.src) && verdict != VERDICT_MASQ_OUT &&
+	       verdict < VERDICT_ERROR_IN;
+}
+
+/* hand_over leaves the sending to send_on(), which finds what is left to do before the packet. */
+static __noinline int hand_over(struct xdp_md *ctx, struct packet *pkt, enum verdict verdict)
 {
 	struct left *left;
 
 	if (unlikely(find_interface(pkt->next.ifindex)->flags & INTERFACE_LOCAL))
 		pkt->next = by_loopback();
-	else if (is_loopback(&pkt->flow.src))
+	else if (must_stay(pkt, verdict))
 		return XDP_DROP;
 	if (!address_frame(ctx, &pkt->next) || !pass_down(ctx, &pkt->handover, pkt->next.ifindex))
 		return XDP_DROP;
@@ -199,9 +207,10 @@ static __noinline int hand_over(struct xdp_md *ctx, struct packet *pkt)
 }
 
 /* send_packet sends a packet that is addressed, by itself or by the tc program behind. */
-static __always_inline int send_packet(struct xdp_md *ctx, struct packet *pkt)
+static __always_inline int send_packet(struct xdp_md *ctx, struct packet *pkt, enum verdict verdict)
 {
-	return pkt->sending == SENDING_XDP ? transmit(ctx, &pkt->next) : hand_over(ctx, pkt);
+	return pkt->sending == SENDING_XDP ? transmit(ctx, &pkt->next)
+					   : hand_over(ctx, pkt, verdict);
 }
 
 /* answer sends the packet's sender what the verdict stands for, and says whether it could. */
@@ -219,9 +228,9 @@ static __always_inline enum verdict answer(struct xdp_md *ctx, struct packet *pk
 }
 
 /* Why a packet could not be sent. */
-static __always_inline enum verdict explain(const struct packet *pkt)
+static __always_inline enum verdict explain(const struct packet *pkt, enum verdict verdict)
 {
-	if (is_loopback(&pkt->flow.src))
+	if (must_stay(pkt, verdict))
 		return VERDICT_LOOPBACK;
 	return pkt->sending == SENDING_SPLIT ? VERDICT_NEEDS_FRAGMENTING : VERDICT_NO_PORT;
 }
@@ -238,9 +247,9 @@ static __always_inline int conclude(struct xdp_md *ctx, struct packet *pkt, enum
 	if (verdict < VERDICT_MASQ_IN) {
 		action = restore_tags(ctx, pkt) ? XDP_PASS : XDP_DROP;
 	} else if (verdict < VERDICT_DESTINATION_GONE && pkt->next.ifindex) {
-		action = send_packet(ctx, pkt);
+		action = send_packet(ctx, pkt, verdict);
 		if (action == XDP_DROP) /* not every driver can hand over */
-			verdict = explain(pkt);
+			verdict = explain(pkt, verdict);
 	}
 	note_verdict(verdict, pkt->state);
 	return action;

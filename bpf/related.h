@@ -153,6 +153,14 @@ static __always_inline void count_error_out(__u32 key, __u32 bytes)
 		count_out(key, bytes);
 }
 
+/* Whether an error is from 127.0.0.1: it stays on the director (crosses_local_route_boundary()). */
+static __always_inline int is_from_loopback(const struct packet *pkt)
+{
+	union addr from = pkt->ipv6 ? from_ipv6(&pkt->ip6->saddr) : from_ipv4(pkt->ip->saddr);
+
+	return is_loopback(&from);
+}
+
 /* From the client or a router on its side, about a packet from the VIP. */
 static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet *pkt,
 					      enum conn_flags flags, __u32 key,
@@ -181,6 +189,8 @@ static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet 
 		overhead = tunnel_overhead(dest);
 	if (pkt->length + overhead > dest->mtu)
 		return VERDICT_NEEDS_FRAGMENTING;
+	if (is_from_loopback(pkt)) /* a martian, but of the director's own */
+		return VERDICT_LOOPBACK;
 
 	if (forwarding == FORWARDING_MASQ)
 		translate_in(pkt, quote, &dest->rip, real_port(flags, dest, pkt->flow.port.dest));

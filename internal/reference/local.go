@@ -46,7 +46,7 @@ func (d *Director) Send(frame []byte) Outcome {
 func (d *Director) receiveOwn(frame []byte) Outcome {
 	o := d.receive(frame, true)
 	switch o.Verdict {
-	case MasqIn, Tunnel, Route, NoPort:
+	case MasqIn, Tunnel, Route, NoPort, ErrorIn:
 		if addressAt(source.address(d.packet.ip)).IsLoopback() {
 			return Outcome{Verdict: Loopback, State: o.State}
 		}
