@@ -23,10 +23,9 @@ const (
 // the reference director does. LVSX_SEED repeats a run.
 func TestDifferential(t *testing.T) {
 	seed := testenv.Seed(t)
-	scenarios := fuzzedPackets / fuzzedScenario / fuzzedPairs
-	size := fuzzedScenario
+	scenarios, size := fuzzedPackets/fuzzedScenario, fuzzedScenario
 	if testing.Short() {
-		scenarios, size = 1, size/20
+		scenarios, size = fuzzedPairs, size/20
 	}
 	var pairs []*pair
 	t.Run("both", func(t *testing.T) { // ends when all workers have
@@ -35,10 +34,10 @@ func TestDifferential(t *testing.T) {
 				p := newPair(t, 1<<17)
 				pairs = append(pairs, p)
 				t.Parallel()
-				f := newFuzzer(rand.New(rand.NewPCG(seed, uint64(worker))))
-				for range scenarios {
+				for n := worker; n < scenarios; n += fuzzedPairs {
+					f := newFuzzer(rand.New(rand.NewPCG(seed, uint64(n))))
 					if wrong := p.fuzz(f, size); wrong != "" {
-						t.Fatalf("LVSX_SEED=%d: %s", seed, wrong)
+						t.Fatalf("LVSX_SEED=%d, scenario %d: %s", seed, n, wrong)
 					}
 				}
 			})
@@ -49,7 +48,7 @@ func TestDifferential(t *testing.T) {
 			t.Parallel()
 			p.model.Room = Room(64)
 			if wrong := p.fuzz(newFuzzer(rand.New(rand.NewPCG(seed, math.MaxUint64))), size/5); wrong != "" {
-				t.Fatalf("LVSX_SEED=%d: %s", seed, wrong)
+				t.Fatalf("LVSX_SEED=%d, full table: %s", seed, wrong)
 			}
 		})
 	})

@@ -22,6 +22,9 @@ func (s *story) service() string {
 }
 
 func (s *story) vip() netip.AddrPort {
+	if s.likes.ftp && s.IntN(2) == 0 {
+		return s.maker.of(addrPort(10, 0, 0, 80, 21))
+	}
 	return s.maker.of(addrPort(10, 0, 0, pick[byte](s, 80, 80, 80, 81), pick[uint16](s, 80, 80, 80, 443, 21, 0)))
 }
 
@@ -48,6 +51,9 @@ func (s *story) client() netip.AddrPort {
 
 // server is one of few; wayTo says what is the matter with some.
 func (s *story) server() netip.AddrPort {
+	if s.likes.local && s.IntN(2) == 0 {
+		return s.maker.of(addrPort(192, 168, 1, 22, pick[uint16](s, 80, 8080, 0)))
+	}
 	return s.maker.of(addrPort(192, 168, 1, pick[byte](s, 11, 11, 11, 12, 12, 12, 13, 13, 14, 15, 16, 21, 22, 22, 23, 24, 25), pick[uint16](s, 80, 80, 80, 8080, 0)))
 }
 

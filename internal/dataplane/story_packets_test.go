@@ -68,6 +68,11 @@ func (s *story) packet(proto string, src, dst netip.AddrPort) string {
 }
 
 func (s *story) flow() toldFlow {
+	for _, flows := range [][]toldFlow{s.served, s.known} {
+		if len(flows) > 0 && s.IntN(4) == 0 {
+			return pick(s, flows...)
+		}
+	}
 	if len(s.flows) > 0 && s.IntN(8) > 0 {
 		return s.flows[len(s.flows)-1-s.IntN(min(len(s.flows), 12))]
 	}
@@ -77,7 +82,7 @@ func (s *story) flow() toldFlow {
 // answer is a real server's packet.
 func (s *story) answer() string {
 	f := s.flow()
-	return s.packet(f.proto, f.server, f.client)
+	return f.answers.put(s.packet(f.proto, f.server, f.client))
 }
 
 // error is an ICMP error about a connection, from its client's side or its
@@ -93,7 +98,7 @@ func (s *story) error() string {
 	case 0:
 		return f.by.put(fmt.Sprintf("%s %s %s %s", head, f.client.Addr(), f.vip.Addr(), s.packet(f.proto, f.vip, f.client)))
 	case 1:
-		return fmt.Sprintf("%s %s %s %s", head, f.server.Addr(), f.client.Addr(), s.packet(f.proto, f.client, f.server))
+		return f.answers.put(fmt.Sprintf("%s %s %s %s", head, f.server.Addr(), f.client.Addr(), s.packet(f.proto, f.client, f.server)))
 	}
 	return fmt.Sprintf("%s %s %s ipip %s", head, f.server.Addr(), directorsOwn, s.packet(f.proto, f.client, f.vip))
 }
@@ -110,10 +115,10 @@ func (s *story) talkFTP() string {
 	address := fmt.Sprintf("%s,%d,%d", strings.ReplaceAll(f.server.Addr().String(), ".", ","), port>>8, port&255)
 	switch s.IntN(8) {
 	case 0:
-		return fmt.Sprintf("tcp %s %s PA say 229_Mode_(|||%d|)", f.server, f.client, port)
+		return f.answers.put(fmt.Sprintf("tcp %s %s PA say 229_Mode_(|||%d|)", f.server, f.client, port))
 	case 1, 2:
 		if f.vip.Addr().Is4() {
-			return fmt.Sprintf("tcp %s %s PA say %s", f.server, f.client, pick(s, "227_Mode_("+address+").", "227_"+address+".", "200_Mode_("+address+")"))
+			return f.answers.put(fmt.Sprintf("tcp %s %s PA say %s", f.server, f.client, pick(s, "227_Mode_("+address+").", "227_"+address+".", "200_Mode_("+address+")")))
 		}
 	case 3:
 		return fmt.Sprintf("tcp %s %s PA say EPRT_|1|%s|%d|", f.client, f.vip, f.client.Addr(), port)
@@ -122,7 +127,7 @@ func (s *story) talkFTP() string {
 	case 5:
 		return s.packet("tcp", at(f.client, pick[uint16](s, 40001, 5000)), at(f.vip, port))
 	case 6:
-		return s.packet("tcp", at(f.server, f.server.Port()-1), at(f.client, port))
+		return f.answers.put(s.packet("tcp", at(f.server, f.server.Port()-1), at(f.client, port)))
 	}
 	return s.packet("tcp", at(f.client, port), at(f.vip, f.server.Port()-1))
 }

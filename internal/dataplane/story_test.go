@@ -25,13 +25,23 @@ type story struct {
 	served   []toldFlow      // of servers on the director
 	tellers  map[string]bool // clients that were told of data connections, or told of some
 	maker    maker           // knows the family
+	likes    likes
 }
 
-// toldFlow is a connection that was seen to be sent on by NAT.
+// toldFlow is a connection that was seen to be sent on.
 type toldFlow struct {
 	proto               string
 	client, vip, server netip.AddrPort
 	by                  sender // of the client's packets
+	answers             sender // of the server's
+}
+
+// likes are what a story has more of than others, so that what is rare meets what
+// else is.
+type likes struct {
+	local  bool // real servers on the director
+	ftp    bool
+	errors bool
 }
 
 // protocols are those of services, as scripts call them.
@@ -40,6 +50,7 @@ var protocols = []string{"tcp", "udp", "sctp"}
 func newStory(p *pair, r *rand.Rand) *story {
 	p.empty()
 	s := &story{Rand: r, p: p, tellers: make(map[string]bool), maker: maker{r, r.IntN(3) == 0}}
+	s.likes = likes{local: r.IntN(4) == 0, ftp: r.IntN(4) == 0, errors: r.IntN(4) == 0}
 	switch r.IntN(8) {
 	case 0:
 		s.next = s.beginElsewhere()
@@ -107,16 +118,18 @@ func (s *story) play(line string) string {
 		return wrong
 	}
 	f := toldFlow{proto: words[0], client: netip.MustParseAddrPort(words[1]), vip: netip.MustParseAddrPort(words[2]), by: by}
-	switch {
-	case s.p.left == nil: // a reply
+	if s.p.left == nil { // a reply
 		return ""
-	case verdict == reference.MasqIn:
-		_, f.server = endpoints(s.p.left[14:])
+	}
+	_, f.server = endpoints(s.p.left[14:])
+	switch verdict {
+	case reference.MasqIn:
 		s.flows = append(s.flows, f)
-	case verdict == reference.Local:
-		_, f.server = endpoints(s.p.left[14:])
+	case reference.Local:
+		f.answers = bySelf
 		s.served = append(s.served[max(0, len(s.served)-7):], f)
-	case verdict != reference.Tunnel && verdict != reference.Route:
+	case reference.Tunnel, reference.Route:
+	default:
 		return ""
 	}
 	s.known = append(s.known[max(0, len(s.known)-7):], f)
@@ -138,6 +151,9 @@ func (s *story) step() string {
 		return s.addService()
 	case len(s.servers) < 2+len(s.lines)/20:
 		return s.addDestination()
+	}
+	if line := s.favourite(); line != "" {
+		return line
 	}
 	switch n := s.IntN(100); {
 	case n < 2:
@@ -180,4 +196,23 @@ func (s *story) step() string {
 		return byFronts.put(s.packet(proto, s.client(), vip))
 	}
 	return s.request()
+}
+
+// favourite is a packet that the story likes, or none.
+func (s *story) favourite() string {
+	switch s.IntN(8) {
+	case 0:
+		if s.likes.local && s.p.BalancesLocal() {
+			return bySelf.put(s.ownPacket())
+		}
+	case 1:
+		if s.likes.ftp {
+			return s.talkFTP()
+		}
+	case 2:
+		if s.likes.errors {
+			return s.error()
+		}
+	}
+	return ""
 }
