@@ -194,7 +194,7 @@ func (p *pair) meddle(f *fuzzer, packet int) string {
 	switch packet % 1000 {
 	case 0:
 		lines = []string{
-			"wait 1s", choose(f, "icmp-limit 0 0", "icmp-limit 0 0", "icmp-limit 0 0", "icmp-limit 50 20"),
+			"wait 1s", choose(f, "fronts 0", "fronts 1"), choose(f, "icmp-limit 0 0", "icmp-limit 0 0", "icmp-limit 0 0", "icmp-limit 50 20"),
 			choose(f, "set nat_icmp_send 0", "set nat_icmp_send 1"), choose(f, "set schedule_icmp 0", "set schedule_icmp 1"),
 		}
 	case 300:

@@ -34,6 +34,7 @@ import (
 //	defend 7                                the table is looked at as drop_entry does, by the dice of that number
 //	set sloppy_tcp 1                        a setting
 //	icmp-limit 100 5                        ICMP errors that are sent in a second, and at once
+//	fronts 0                                there are none
 //	compare                                 listings and counters of both
 //
 // The last words of a packet may be "ttl N", "length N" of the payload, "call N"
@@ -65,6 +66,8 @@ func (p *pair) play(line string) string {
 		return errorText(err)
 	case "set":
 		return p.set(words[1], words[2])
+	case "fronts":
+		return errorText(p.haveFronts(words[1] != "0"))
 	case "icmp-limit":
 		return p.limitBoth(words[1:])
 	case "compare":
@@ -181,7 +184,7 @@ func (p *pair) limitBoth(words []string) string {
 var defaultSettings = []string{
 	"set conn_reuse_mode 1", "set sloppy_tcp 0", "set sloppy_sctp 0", "set nat_icmp_send 0", "set schedule_icmp 0", "icmp-limit 0 0",
 	"set expire_quiescent_template 0", "set expire_nodest_conn 0", "set secure_tcp 0",
-	"set am_droprate 10", "set drop_packet 0", "set drop_entry 0", "set cache_bypass 0",
+	"fronts 1", "set am_droprate 10", "set drop_packet 0", "set drop_entry 0", "set cache_bypass 0",
 }
 
 // runIPVSADM returns what a command line prints with a director.

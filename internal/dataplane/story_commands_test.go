@@ -173,6 +173,8 @@ func (s *story) rareCommand() string {
 		return fmt.Sprintf("set sloppy_tcp %d", s.IntN(2))
 	case 8:
 		return fmt.Sprintf("set nat_icmp_send %d", s.IntN(2))
+	case 11:
+		return fmt.Sprintf("fronts %d", s.IntN(2))
 	case 9:
 		return fmt.Sprintf("icmp-limit %d %d", pick(s, 0, 1, 10, 100), s.IntN(8))
 	case 7:

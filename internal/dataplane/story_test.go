@@ -57,6 +57,9 @@ func newStory(p *pair, r *rand.Rand) *story {
 	case 1, 2, 3:
 		s.next = []string{"set drop_entry 3"}
 	}
+	if r.IntN(2) == 0 {
+		s.next = append(s.next, "fronts 0")
+	}
 	return s
 }
 
