@@ -171,8 +171,6 @@ static __always_inline int begin_and_send(struct xdp_md *ctx, struct plain *plai
 	struct packet *pkt = &plain->pkt;
 	enum state state;
 
-	if (!open_plain(ctx, pkt))
-		return NOT_PLAIN;
 	state = first_state(plain, forwarding);
 	if (!enter_plain(ctx, plain, site, state, forwarding)) {
 		note_verdict(VERDICT_TABLE_FULL, STATE_NONE);
@@ -184,8 +182,6 @@ static __always_inline int begin_and_send(struct xdp_md *ctx, struct plain *plai
 		count_conn(plain->found.dest);
 		return NOT_PLAIN;
 	}
-	if (!open_plain(ctx, pkt))
-		return NOT_PLAIN;
 	count_begin(plain->found.dest, pkt->length);
 	return send_plain(ctx, plain, forward_plain(ctx, plain, forwarding));
 }
