@@ -150,8 +150,20 @@ func checkNoPacketIsLost(t *testing.T, c *lab.Cluster) {
 		t.Errorf("%d answered, %d failed: %v", round.OK, round.Failed, round.FirstError)
 	}
 	if again := retransmitted(t, c) - before; again != 0 {
-		t.Errorf("%d segments were sent again", again)
+		t.Errorf("%d segments were sent again; the director did with packets: %v", again, verdictsOf(t, c))
 	}
+}
+
+// verdictsOf are how many packets had each verdict, if any had.
+func verdictsOf(t *testing.T, c *lab.Cluster) map[string]uint64 {
+	t.Helper()
+	had := make(map[string]uint64)
+	for _, v := range askStatus(t, c).Verdicts {
+		if v.Packets > 0 {
+			had[v.Name] = v.Packets
+		}
+	}
+	return had
 }
 
 // ends are the nodes whose sockets speak to each other.

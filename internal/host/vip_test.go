@@ -48,7 +48,7 @@ func TestAddVIPAnnounces(t *testing.T) {
 		return err
 	})
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // what is there already is announced again

@@ -73,7 +73,7 @@ func reach(t *testing.T, c *Cluster, from, to string, address netip.Addr) {
 			conn.Close()
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := dialFrom(c.Node(from))(ctx, "tcp", netip.AddrPortFrom(address, 7000).String())
 	if err != nil {
@@ -148,7 +148,7 @@ func TestRemoveEndsProcesses(t *testing.T) {
 		if err == nil {
 			t.Error("a process that does not listen to SIGTERM ended by itself")
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("process is still running")
 		command.Process.Kill()
 	}
