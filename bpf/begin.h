@@ -102,7 +102,7 @@ static __always_inline __u32 *claim_site(const struct site *site, __u32 now, __u
 	const struct place *place = &site->place;
 	__u32 i = favourite_of(place), *at = life_at(site->group, i);
 
-	if (likely(i < GROUP_CONNS && occupy(at, place, now))) {
+	if (likely(occupy(at, place, now))) {
 		*location = place->first * GROUP_CONNS + i + 1;
 		return at;
 	}

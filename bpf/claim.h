@@ -219,7 +219,7 @@ static __always_inline __u32 claim_favourite(const struct place *place, __u32 no
 	struct group *group = group_at(place->first);
 	__u32 i = favourite_of(place);
 
-	if (!group || i >= GROUP_CONNS || !occupy(life_at(group, i), place, now))
+	if (!group || !occupy(life_at(group, i), place, now))
 		return 0;
 	return place->first * GROUP_CONNS + i + 1;
 }

@@ -10,9 +10,12 @@
 
 #include "addr.h"
 
+/*
+ * csum_fold folds a sum below 2^47, what 32768 whole words come to at most: below 2^32, then
+ * below 0x18000, then there is no carry left.
+ */
 static __always_inline __u16 csum_fold(__u64 sum)
 {
-	sum = (sum & 0xffffffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);

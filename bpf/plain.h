@@ -31,7 +31,7 @@
 #define IPV4_WITHOUT_OPTIONS 0x45
 
 /* A destination of which all but DEST_AVAILABLE is false is reached plainly. */
-#define DEST_SPECIAL (DEST_AVAILABLE | DEST_LOCAL | DEST_NO_ROUTE | DEST_NO_PORT)
+#define DEST_SPECIAL (DEST_AVAILABLE | DEST_LOCAL | DEST_NO_ROUTE | DEST_NO_HOP)
 
 /* A plain packet under way, and what it is found to belong to. */
 struct plain {
@@ -124,9 +124,11 @@ static __always_inline int is_opening(const struct packet *pkt)
 /* Whether a packet in the middle leaves a connection in its state. */
 static __always_inline int is_settled(const struct found *found)
 {
-	if (found->conn->proto == IPPROTO_TCP)
-		return state_of(found->life) == STATE_ESTABLISHED;
-	return state_of(found->life) == STATE_UDP && found->life & LIFE_CONFIRMED;
+	const __u32 settled = found->conn->proto == IPPROTO_TCP
+				      ? with_state(0, STATE_ESTABLISHED)
+				      : with_state(LIFE_CONFIRMED, STATE_UDP);
+
+	return (found->life & with_state(LIFE_CONFIRMED, LIFE_STATE_MASK)) == settled;
 }
 
 /* translate changes a port, and lets the checksum follow what it gains by that and by an address.
@@ -176,7 +178,7 @@ static __always_inline int may_go_on(const struct plain *plain, enum forwarding 
 			return 0;
 		overhead = outer_length(&dest->rip);
 	}
-	return dest->next.ifindex && pkt->length + overhead <= dest->mtu &&
+	return pkt->length + overhead <= dest->mtu &&
 	       (forwarding != FORWARDING_MASQ || may_be_translated(pkt, vport));
 }
 

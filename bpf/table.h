@@ -107,12 +107,11 @@ static __always_inline __u32 second_of(const struct place *place)
 
 /*
  * The life in its first group that a connection takes if it can: known before
- * the group is read, so that a CPU fetches it and its entry at once. 15, which
- * is no life, is as good as any other that is taken.
+ * the group is read, so that a CPU fetches it and its entry at once.
  */
 static __always_inline __u32 favourite_of(const struct place *place)
 {
-	return place->rest >> LIFE_TAG_BITS & GROUP_CONNS;
+	return (place->rest >> LIFE_TAG_BITS & 0xff) * GROUP_CONNS >> 8;
 }
 
 /* So many groups after the second are looked at; more, if they are full of the same client's port.

@@ -35,8 +35,7 @@ enum dest_flags {
 	DEST_NO_ROUTE = 4,  /* the director has no route to it */
 	DEST_WAS_MASQ = 8,  /* has been a NAT destination: connections may remember */
 	DEST_QUIESCED = 16, /* its weight is 0; the field weight says what it was before */
-	DEST_NO_PORT =
-		32, /* the way to it leads by an interface that the director is not told of */
+	DEST_NO_HOP = 32,   /* next is not resolved, or by an interface that settings have not */
 } __attribute__((packed));
 
 /* The kernel's IP_VS_CONN_F_TUNNEL_TYPE_* and IP_VS_TUNNEL_ENCAP_FLAG_*. */

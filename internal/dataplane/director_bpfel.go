@@ -136,7 +136,7 @@ const (
 	directorDestFlagsDEST_NO_ROUTE  directorDestFlags = 4
 	directorDestFlagsDEST_WAS_MASQ  directorDestFlags = 8
 	directorDestFlagsDEST_QUIESCED  directorDestFlags = 16
-	directorDestFlagsDEST_NO_PORT   directorDestFlags = 32
+	directorDestFlagsDEST_NO_HOP    directorDestFlags = 32
 )
 
 type directorDestLoad struct {

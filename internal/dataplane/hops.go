@@ -23,6 +23,10 @@ type NextHop struct {
 	NoRoute   bool
 }
 
+func (h NextHop) isResolved() bool {
+	return len(h.Neighbour) == 6 && len(h.Source) == 6 && !h.Local && !h.NoRoute
+}
+
 // RealServers returns the addresses of all destinations, removed ones that have
 // connections included: those whose next hops the datapath wants to know.
 func (d *Dataplane) RealServers() []netip.Addr {
@@ -76,15 +80,15 @@ func (d *Dataplane) setHop(dest *destination, hop NextHop) {
 	if isLocal(entry) != hop.Local {
 		d.countLocal(map[bool]int{true: 1, false: -1}[hop.Local])
 	}
-	flags := entry.Flags &^ (directorDestFlagsDEST_LOCAL | directorDestFlagsDEST_NO_ROUTE | directorDestFlagsDEST_NO_PORT)
+	flags := entry.Flags &^ (directorDestFlagsDEST_LOCAL | directorDestFlagsDEST_NO_ROUTE | directorDestFlagsDEST_NO_HOP)
 	if hop.Local {
 		flags |= directorDestFlagsDEST_LOCAL
 	}
 	if hop.NoRoute {
 		flags |= directorDestFlagsDEST_NO_ROUTE
 	}
-	if !d.isInterface(hop.Interface) {
-		flags |= directorDestFlagsDEST_NO_PORT
+	if !hop.isResolved() || !d.isInterface(hop.Interface) {
+		flags |= directorDestFlagsDEST_NO_HOP
 	}
 	entry.Flags = flags
 	entry.Mtu = uint16(min(hop.MTU, math.MaxUint16))
@@ -98,7 +102,7 @@ func (d *Dataplane) setHop(dest *destination, hop NextHop) {
 // address: where only that changes, no packet sees a mixture.
 func setFrame(to *directorHop, hop NextHop) {
 	var frame [16]byte
-	if len(hop.Neighbour) == 6 && len(hop.Source) == 6 && !hop.Local && !hop.NoRoute {
+	if hop.isResolved() {
 		copy(frame[0:], hop.Neighbour)
 		copy(frame[6:], hop.Source)
 		binary.NativeEndian.PutUint32(frame[12:], uint32(hop.Interface))
