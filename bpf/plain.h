@@ -43,8 +43,8 @@ struct plain {
 	__u32 ifindex; /* by which it leaves */
 };
 
-/* open_plain looks at a frame's headers: anew after each search, which costs no more than to keep
- * them meanwhile. TCP's has room in any frame, of which the shortest are filled up. */
+/* open_plain looks at a frame's headers. TCP's has room in any frame, of which the shortest are
+ * filled up. */
 static __always_inline int open_plain(struct xdp_md *ctx, struct packet *pkt)
 {
 	open_frame(ctx, pkt);
