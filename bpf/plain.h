@@ -228,24 +228,37 @@ static __always_inline enum verdict forward_plain(struct xdp_md *ctx, struct pla
 	return verdict;
 }
 
-/* VERDICT_COUNT: it is not plain. */
-static __always_inline enum verdict request_plain(struct xdp_md *ctx, struct plain *plain)
+/* request_by goes on with a request that is found, by a method that is known when it is compiled.
+ */
+static __always_inline enum verdict request_by(struct xdp_md *ctx, struct plain *plain,
+					       enum forwarding forwarding)
 {
-	struct packet *pkt = &plain->pkt;
-	enum forwarding forwarding;
-	struct conn *conn;
+	struct conn *conn = plain->found.conn;
 
-	if (!find_plain(plain, REQUEST))
-		return VERDICT_COUNT;
-	conn = plain->found.conn;
-	forwarding = forwarding_of(conn);
 	if (!may_go_on(plain, forwarding, conn->vport))
 		return VERDICT_COUNT;
-	count_in(plain->found.dest, pkt->length);
+	count_in(plain->found.dest, plain->pkt.length);
 	if (unlikely(settings.switches.drop_entry))
 		count_request(conn);
 	stay(conn, state_of(plain->found.life), HALF_INPUT, plain->dest->timeouts, plain->now);
 	return forward_plain(ctx, plain, forwarding);
+}
+
+/* VERDICT_COUNT: it is not plain. */
+static __always_inline enum verdict request_plain(struct xdp_md *ctx, struct plain *plain)
+{
+	if (!find_plain(plain, REQUEST))
+		return VERDICT_COUNT;
+	switch (forwarding_of(plain->found.conn)) {
+	case FORWARDING_MASQ:
+		return request_by(ctx, plain, FORWARDING_MASQ);
+	case FORWARDING_TUNNEL:
+		return request_by(ctx, plain, FORWARDING_TUNNEL);
+	case FORWARDING_ROUTE:
+		return request_by(ctx, plain, FORWARDING_ROUTE);
+	default:
+		return VERDICT_COUNT;
+	}
 }
 
 /* Likewise. */
