@@ -171,10 +171,7 @@ func (p *pair) disturb(f *fuzzer, packet, of int) string {
 	if packet%100 > 0 {
 		return ""
 	}
-	return p.readmit(p.model.KnowsFirst, func(frame []byte) (wrong string) {
-		_, wrong = p.both(frame)
-		return wrong
-	})
+	return p.readmitBoth()
 }
 
 // flood sends more early fragments than are kept at once.

@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"testing"
 	"time"
 
 	"github.com/cilium/ebpf/perf"
+
+	"github.com/lvsx/lvsx/internal/reference"
 )
 
 // kept is an early fragment that waits for its first.
@@ -82,6 +85,14 @@ func (p *pair) readmit(knows func(frame []byte) bool, send func(frame []byte) st
 	return ""
 }
 
+// readmitBoth has them come in again at both. A frame may have tags, of a priority alone.
+func (p *pair) readmitBoth() (wrong string) {
+	return p.readmit(p.port.KnowsFirst, func(frame []byte) (wrong string) {
+		_, wrong = p.both(frame)
+		return wrong
+	})
+}
+
 // toldAll says what is wrong if the datapath said of more fragments than it
 // decided to be early.
 func (p *pair) toldAll() (wrong string) {
@@ -91,4 +102,27 @@ func (p *pair) toldAll() (wrong string) {
 		return fmt.Sprintf("early, by no verdict: %x, %v", record.RawSample, err)
 	}
 	return ""
+}
+
+// A fragment that waits for its first may have a priority, which that need not have.
+func TestEarlyFragmentOfAPriority(t *testing.T) {
+	p := newPair(t, 4096)
+	p.empty()
+	if wrong := p.furnish(); wrong != "" {
+		t.Fatal(wrong)
+	}
+	pieces := inFragments(udp(client, natVIP, make([]byte, 32)...), 9, 16)
+	later := slices.Insert(frame(clientMAC, pieces[1]), 12, 0x81, 0, 0x60, 0)
+	for i, want := range []reference.Verdict{reference.Early, reference.MasqIn} {
+		got, wrong := p.both([][]byte{later, frame(clientMAC, pieces[0])}[i])
+		if got != want || wrong != "" {
+			t.Fatalf("%s, want %s: %s", got, want, wrong)
+		}
+	}
+	if wrong := p.readmitBoth(); wrong != "" {
+		t.Error(wrong)
+	}
+	if len(p.kept) > 0 {
+		t.Error("its first is there, and it still waits")
+	}
 }
