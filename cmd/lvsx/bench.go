@@ -37,6 +37,9 @@ figures of one run compare: docs/performance.md says what they mean.`,
 					return fmt.Errorf("read names of cases: %w", err)
 				}
 			}
+			if err := bench.RestartOrdinary(); err != nil {
+				return err
+			}
 			report, err := bench.Run(cmd.Context(), config)
 			if err != nil {
 				return err
@@ -67,6 +70,9 @@ instructions, it prints those: docs/performance.md.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "table" && output != "json" {
 				return fmt.Errorf("output %q: not one of table, json", output)
+			}
+			if err := bench.RestartOrdinary(); err != nil {
+				return err
 			}
 			report, err := bench.RunPath(cmd.Context(), bench.ThePath)
 			if err != nil {

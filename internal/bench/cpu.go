@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,9 +46,6 @@ func takeCPU(cpu int) (Conditions, error) {
 // takeLastCPU takes the last CPU that the thread may run on: the first has the
 // most interrupts.
 func takeLastCPU() (Conditions, error) {
-	if err := calmThreads(); err != nil {
-		return Conditions{}, err
-	}
 	cpus, err := allowedCPUs()
 	if err != nil {
 		return Conditions{}, err
@@ -56,23 +53,25 @@ func takeLastCPU() (Conditions, error) {
 	return takeCPU(cpus[len(cpus)-1])
 }
 
-// calmThreads takes the real time priority from all threads, which the process was
-// started with (chrt): Go's scheduler waits in loops, and one thread would wait for
-// another that it keeps off its CPU. Only the thread that measures needs it.
-func calmThreads() error {
-	threads, err := os.ReadDir("/proc/self/task")
+// RestartOrdinary begins the program anew if it was started in real time (chrt),
+// without that: Go's scheduler waits in loops, and one thread would wait for another
+// that it keeps off its CPU. The one that measures takes the priority itself.
+func RestartOrdinary() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	attr, err := unix.SchedGetAttr(0, 0)
 	if err != nil {
-		return fmt.Errorf("list own threads: %w", err)
+		return fmt.Errorf("read priority: %w", err)
+	}
+	if attr.Policy != unix.SCHED_FIFO && attr.Policy != unix.SCHED_RR {
+		return nil
 	}
 	ordinary := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}
-	for _, thread := range threads {
-		id, err := strconv.Atoi(thread.Name())
-		if err != nil {
-			return fmt.Errorf("list own threads: %w", err)
-		}
-		if err := unix.SchedSetAttr(id, &ordinary, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("lower priority of thread %d: %w", id, err)
-		}
+	if err := unix.SchedSetAttr(0, &ordinary, 0); err != nil {
+		return fmt.Errorf("lower priority: %w", err)
+	}
+	if err := unix.Exec("/proc/self/exe", os.Args, os.Environ()); err != nil {
+		return fmt.Errorf("restart without real time priority: %w", err)
 	}
 	return nil
 }
