@@ -23,6 +23,8 @@ struct interface {
 };
 _Static_assert(sizeof(struct interface) == 16, "interface has holes");
 
+#define INTERFACES 1024
+#define TIMEOUT_SETS 256
 #define FILTER_BITS 16
 
 /* What an address may be of ours. */
@@ -30,9 +32,6 @@ enum filter_use {
 	FILTER_VIP = 1, /* has services, mark rules or connections */
 	FILTER_RIP = 2, /* NAT's real server */
 } __attribute__((packed));
-#define INTERFACES 1024
-
-#define TIMEOUT_SETS 256
 
 /* How long connections last in each state, in ticks. */
 struct timeout_set {

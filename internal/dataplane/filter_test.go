@@ -11,7 +11,7 @@ func (f *filter) has(a netip.Addr) bool {
 	return f.uses[filterPlace(a)]&f.use != 0
 }
 
-// collidingWith finds another address with the same bit.
+// collidingWith finds another address with the same place.
 func collidingWith(t *testing.T, a netip.Addr) netip.Addr {
 	t.Helper()
 	for i := range uint32(1 << 22) {
@@ -42,7 +42,7 @@ func TestFilterCountsCollisions(t *testing.T) {
 	}
 }
 
-// The datapath must compute the same bit, or it takes no packet for the VIP.
+// The datapath must compute the same place, or it takes no packet for the VIP.
 func TestFilterIsTheDatapaths(t *testing.T) {
 	for _, vip := range []string{"10.0.0.80", "192.0.2.255", "203.0.113.1", "1.2.3.4", "223.255.255.254"} {
 		b := newBench(t, "-A -t "+vip+":80 -s rr", "-a -t "+vip+":80 -r 192.168.1.11 -m")
