@@ -269,7 +269,7 @@ static __noinline enum verdict connect(struct packet *pkt, struct choice *choice
 				       struct found *found)
 {
 	__u32 key = choice->dest;
-	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	const struct dest *dest = dest_by(key);
 
 	if (!dest)
 		return VERDICT_NO_DESTINATION;

@@ -98,7 +98,7 @@ static __noinline enum verdict send_once(struct xdp_md *ctx, struct packet *pkt)
 {
 	const struct choice *choice = find_choice();
 	__u32 key = choice ? choice->dest : DEST_NONE;
-	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	const struct dest *dest = dest_by(key);
 
 	if (!choice || !dest)
 		return VERDICT_NO_DESTINATION;

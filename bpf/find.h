@@ -26,7 +26,7 @@ static __always_inline struct dest *dest_of(const struct found *found)
 {
 	__u32 key = found->dest;
 
-	return bpf_map_lookup_elem(&dests, &key);
+	return dest_by(key);
 }
 
 static __always_inline enum forwarding forwarding_of(const struct conn *conn)
@@ -68,7 +68,7 @@ static __always_inline __u64 reply_difference(const struct conn *conn, const str
 /* The real address stands in the destination. */
 static __always_inline int is_from(const struct conn *conn, __u32 key, const struct flow *flow)
 {
-	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	struct dest *dest = dest_by(key);
 
 	return dest && is_equal(&dest->rip, &flow->src) &&
 	       real_port(conn->flags, dest, conn->vport) == flow->port.source;
@@ -299,9 +299,7 @@ static __always_inline enum glance glance_in(struct group *group, const struct p
 static __always_inline enum glance glance(const struct place *place, const struct flow *flow,
 					  enum direction direction, __u32 now, struct found *found)
 {
-	struct group *group = group_at(place->first);
-
-	return group ? glance_in(group, place, flow, direction, now, found) : GLANCE_NOWHERE;
+	return glance_in(first_group(place), place, flow, direction, now, found);
 }
 
 static __always_inline int find_conn(const struct place *place, const struct flow *flow,

@@ -120,7 +120,7 @@ static __always_inline enum verdict request_later(struct xdp_md *ctx, struct pac
 						  enum conn_flags flags, __u32 key, __u32 size,
 						  const struct interface *from)
 {
-	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	const struct dest *dest = dest_by(key);
 
 	if (!dest || !(dest->flags & DEST_AVAILABLE))
 		return VERDICT_DESTINATION_GONE;
@@ -133,7 +133,7 @@ static __always_inline enum verdict reply_later(struct xdp_md *ctx, struct packe
 						const struct interface *from)
 {
 	__u32 key = found->dest;
-	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	const struct dest *dest = dest_by(key);
 
 	if (hop_limit(pkt) <= 1)
 		return VERDICT_REPLY_EXPIRED;
@@ -164,7 +164,7 @@ static __noinline enum verdict later(struct xdp_md *ctx, struct packet *pkt,
 	pkt->flow.port.dest = first->dest;
 	once = first->once;
 	if (once != DEST_NONE) {
-		dest = bpf_map_lookup_elem(&dests, &once);
+		dest = dest_by(once);
 		return dest ? request_later(ctx, pkt, (enum conn_flags)dest->forwarding, once, size,
 					    from)
 			    : VERDICT_DESTINATION_GONE;
@@ -195,7 +195,7 @@ static __always_inline int has_same_ports(struct packet *pkt)
 	    !find_anywhere(&pkt->flow, REPLY, pkt->moment.now, &found))
 		return 0;
 	key = found.dest;
-	dest = bpf_map_lookup_elem(&dests, &key);
+	dest = dest_by(key);
 	return dest && (forwarding_of(found.conn) != FORWARDING_MASQ ||
 			real_port(found.conn->flags, dest, found.conn->vport) == found.conn->vport);
 }

@@ -205,7 +205,7 @@ static __noinline void follow_request(struct xdp_md *ctx, struct packet *pkt,
 				      const struct found *found)
 {
 	__u32 port = overhear(ctx, pkt, found->conn, FTP_CLIENT), key = found->dest;
-	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	const struct dest *dest = dest_by(key);
 	__be16 server;
 
 	if (!port || !dest)

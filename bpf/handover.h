@@ -105,7 +105,7 @@ static __always_inline __u8 tunnel_protocol(enum tunnel tunnel, __u8 inner)
 static __always_inline int finish_tunnel(struct __sk_buff *skb, const struct handover *left)
 {
 	const __u32 key = left->dest;
-	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	const struct dest *dest = dest_by(key);
 	enum tunnel tunnel;
 	struct inner inner;
 	__u8 proto;

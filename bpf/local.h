@@ -115,7 +115,7 @@ static __always_inline void hear(struct __sk_buff *skb, const struct outgoing *o
 				 struct found *found, __u32 now)
 {
 	__u32 key = found->dest;
-	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	const struct dest *dest = dest_by(key);
 
 	if (is_killed(found))
 		return;
@@ -142,7 +142,7 @@ static __always_inline void turn_flow(struct flow *to, const struct flow *flow)
 static __always_inline int is_served_here(const struct found *found)
 {
 	__u32 key = found->dest;
-	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	const struct dest *dest = dest_by(key);
 
 	return found->conn->flags & FORWARDING_ONE_SIDED && dest && dest->flags & DEST_LOCAL;
 }
@@ -233,7 +233,7 @@ static __noinline enum verdict rest_of_local(struct __sk_buff *skb, struct outgo
 	if (verdict == VERDICT_COUNT)
 		return verdict;
 	dest = found.dest;
-	if (!is_killed(&found) && !is_gone(bpf_map_lookup_elem(&dests, &dest)))
+	if (!is_killed(&found) && !is_gone(dest_by(dest)))
 		count_rest_out(dest, skb->len - out->place);
 	vip = found.conn->vip;
 	return verdict == VERDICT_LOCAL || store_source(skb, &out->flow.src, &vip)

@@ -103,13 +103,12 @@ struct {
 	__type(value, struct cache_entry);
 } caches SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, DESTS);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct dest);
-} dests SEC(".maps");
+/*
+ * Variables: their addresses stand in the programs, where maps are looked up. Of groups there
+ * are group_count, as many as the director makes room for: they come last.
+ */
+__hidden struct dest dests[DESTS];
+__hidden struct group groups[1024];
 
 /*
  * NAT's real servers by address, port and protocol, 0 for those of a firewall
@@ -175,13 +174,6 @@ struct {
 	__type(value, __s32);
 } sysctls SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1024);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct group);
-} groups SEC(".maps");
 
 /* Fifteen of each group. */
 struct {
@@ -276,6 +268,18 @@ const volatile __u8 clock_stands;
 const volatile __u32 group_count = 1024;
 const volatile __u64 hash_seed[2] = {};
 const volatile __u32 clock_shift = 4; /* a tick is 2^clock_shift jiffies */
+
+/* The number that is compared is the one that is gone by, for the verifier. */
+static __always_inline struct dest *dest_by(__u32 number)
+{
+	__u64 i = number;
+
+	asm volatile("" : "+r"(i));
+	if (i >= DESTS)
+		return NULL;
+	asm volatile("" : "+r"(i));
+	return dests + i;
+}
 
 static __always_inline void count_verdict(enum verdict verdict)
 {

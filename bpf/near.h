@@ -57,7 +57,7 @@ static long idle_step(__u32 i __attribute__((unused)), struct search *search)
 static __always_inline int is_free(struct search *search, const struct list *list, __u32 key,
 				   __u32 service)
 {
-	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	const struct dest *dest = dest_by(key);
 	const struct dest_load *load = bpf_map_lookup_elem(&dest_loads, &key);
 
 	if (!dest || !load || dest->service != service || dest->weight <= 0)

@@ -192,7 +192,7 @@ __noinline int learn_from(struct xdp_md *ctx, struct path_news *news)
 	if (!find_anywhere(&news->flow, REQUEST, news->now, &found))
 		return 0;
 	key = found.dest;
-	dest = bpf_map_lookup_elem(&dests, &key);
+	dest = dest_by(key);
 	if (!dest || forwarding_of(found.conn) != FORWARDING_TUNNEL || !leads_to(&outer, dest))
 		return 0;
 	learn_mtu(dest, news->ipv6 && news->mtu < IPV6_MIN_MTU ? IPV6_MIN_MTU : news->mtu);

@@ -88,7 +88,7 @@ static __always_inline struct flow *template_key(const struct service *service,
 static __always_inline int is_usable(const struct conn *template)
 {
 	__u32 key = template->dest;
-	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	const struct dest *dest = dest_by(key);
 
 	if (!dest || !(dest->flags & DEST_AVAILABLE))
 		return 0;

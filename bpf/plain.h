@@ -74,8 +74,8 @@ static __always_inline int find_plain(struct plain *plain, enum direction direct
 	plain->seen = glance(&place, &pkt->flow, direction, plain->now, &plain->found);
 	if (plain->seen != GLANCE_FOUND || !is_settled(&plain->found))
 		return 0;
-	plain->dest = dest_of(&plain->found);
-	return plain->dest && is_plain_dest(plain->dest);
+	plain->dest = &dests[plain->found.dest & (DESTS - 1)];
+	return is_plain_dest(plain->dest);
 }
 
 /* Neither is a checksum to be made for it (UDP), nor is it to be read (FTP). */

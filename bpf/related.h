@@ -147,7 +147,7 @@ static __always_inline void translate_out(struct packet *pkt, const struct quote
 /* Errors are counted like packets: not once the destination is removed (ip_vs_out_stats()). */
 static __always_inline void count_error_out(__u32 key, __u32 bytes)
 {
-	const struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	const struct dest *dest = dest_by(key);
 
 	if (dest && dest->flags & DEST_AVAILABLE)
 		count_out(key, bytes);
@@ -167,7 +167,7 @@ static __always_inline enum verdict relate_in(struct xdp_md *ctx, struct packet 
 					      const struct quote *quote)
 {
 	enum forwarding forwarding = flags & CONN_FORWARDING;
-	struct dest *dest = bpf_map_lookup_elem(&dests, &key);
+	struct dest *dest = dest_by(key);
 	__u32 overhead = 0;
 
 	if (!dest || (dest->flags & DEST_LOCAL &&
@@ -296,7 +296,7 @@ static __noinline enum verdict relate_tunnel(struct xdp_md *ctx, struct packet *
 	    forwarding_of(found.conn) != FORWARDING_TUNNEL)
 		return VERDICT_UNRELATED;
 	key = found.dest;
-	dest = bpf_map_lookup_elem(&dests, &key);
+	dest = dest_by(key);
 	if (!dest || !is_tunnel_to(dest, outer, &tunnel))
 		return VERDICT_UNRELATED;
 	if (!is_intact(ctx, pkt))

@@ -25,7 +25,7 @@ static __always_inline const struct dest *find_real_server(const struct flow *fl
 		key.proto = 0;
 		dest = bpf_map_lookup_elem(&real_servers, &key);
 	}
-	return dest ? bpf_map_lookup_elem(&dests, dest) : NULL;
+	return dest ? dest_by(*dest) : NULL;
 }
 
 /* What ends a connection is never answered. */

@@ -208,7 +208,19 @@ static __always_inline __u32 *life_at(struct group *group, __u32 i)
 
 static __always_inline struct group *group_at(__u32 index)
 {
-	return bpf_map_lookup_elem(&groups, &index);
+	__u64 i = index;
+
+	asm volatile("" : "+r"(i));
+	if (i >= group_count)
+		return NULL;
+	asm volatile("" : "+r"(i));
+	return groups + i;
+}
+
+/* first_group needs no comparison: the verifier follows reduce(). */
+static __always_inline struct group *first_group(const struct place *place)
+{
+	return groups + place->first;
 }
 
 static __always_inline struct conn *conn_at(__u32 location)

@@ -48,30 +48,32 @@ const DefaultConnections = 1 << 20
 // Dataplane is the loaded datapath and what is configured in it. Its methods
 // may be called from any goroutine.
 type Dataplane struct {
-	config  Config
-	adopted bool
-	maps    directorMaps
-	program *ebpf.Program
-	longWay *ebpf.Program  // of what is not plain; program leaves it to this one
-	sender  *ebpf.Program  // runs behind generic XDP; nil before Linux 6.6
-	test    *ebpf.Variable // the clock that stands, in tests
-	clock   clock
+	config    Config
+	adopted   bool
+	maps      directorMaps
+	variables *ebpf.Map // see variables.go
+	program   *ebpf.Program
+	longWay   *ebpf.Program  // of what is not plain; program leaves it to this one
+	sender    *ebpf.Program  // runs behind generic XDP; nil before Linux 6.6
+	test      *ebpf.Variable // the clock that stands, in tests
+	clock     clock
 
-	settings   *directorDirectorSettings
-	services   memory[directorService]
-	lists      memory[directorList]
-	slots      memory[directorSlot]
-	tables     memory[directorTableLine]
-	dests      memory[directorDest]
-	loads      memory[directorDestLoad]
-	bases      memory[directorStats]
-	carries    memory[directorStats]
-	timeouts   memory[directorTimeoutSetting]
-	markRules  memory[directorMarkRule]
-	markSteps  memory[directorMarkStep]
-	groups     memory[directorGroup]
-	conns      memory[directorConn]
-	settingMem memory[directorDirectorSettings]
+	settings    *directorDirectorSettings
+	services    memory[directorService]
+	lists       memory[directorList]
+	slots       memory[directorSlot]
+	tables      memory[directorTableLine]
+	dests       memory[directorDest]
+	loads       memory[directorDestLoad]
+	bases       memory[directorStats]
+	carries     memory[directorStats]
+	timeouts    memory[directorTimeoutSetting]
+	markRules   memory[directorMarkRule]
+	markSteps   memory[directorMarkStep]
+	groups      memory[directorGroup]
+	conns       memory[directorConn]
+	settingMem  memory[directorDirectorSettings]
+	variableMem memory[byte] // where dests and groups are
 
 	mu           sync.Mutex
 	table        ipvs.Table
@@ -134,11 +136,15 @@ func (d *Dataplane) load() error {
 	if err != nil {
 		return fmt.Errorf("read datapath: %w", err)
 	}
-	pinned, err := d.openPins(spec)
+	at, err := variablesOf(spec)
 	if err != nil {
 		return err
 	}
-	if err := d.setConstants(spec, pinned); err != nil {
+	pinned, err := d.openPins(spec, at)
+	if err != nil {
+		return err
+	}
+	if err := d.setConstants(spec, at, pinned); err != nil {
 		return err
 	}
 	loaded, err := d.loadPrograms(spec, pinned.maps)
@@ -151,11 +157,11 @@ func (d *Dataplane) load() error {
 		return fmt.Errorf("load datapath: %w", err)
 	}
 	d.adopted, d.seed = len(pinned.maps) > 0, pinned.identity.Seed
-	d.maps, d.test = loaded.directorMaps, loaded.Test
+	d.maps, d.variables, d.test = loaded.directorMaps, loaded.Variables, loaded.Test
 	d.program, d.longWay = loaded.Program, loaded.LongWay
 	d.sender, d.local.out, d.local.back = loaded.Sender, loaded.Out, loaded.Back
 	defer loaded.Settings.Close()
-	if err := d.mapAll(loaded.Settings); err != nil {
+	if err := d.mapAll(loaded.Settings, at); err != nil {
 		return err
 	}
 	d.settings = &d.settingMem.at[0]
@@ -174,7 +180,7 @@ func (d *Dataplane) load() error {
 	return d.pin(spec, pinned)
 }
 
-func (d *Dataplane) mapAll(settings *ebpf.Map) (err error) {
+func (d *Dataplane) mapAll(settings *ebpf.Map, at variables) (err error) {
 	d.services, err = mapMemory[directorService](d.maps.Services, d.maps.Services.MaxEntries())
 	if err != nil {
 		return err
@@ -188,9 +194,11 @@ func (d *Dataplane) mapAll(settings *ebpf.Map) (err error) {
 	if d.tables, err = mapMemory[directorTableLine](d.maps.Tables, d.maps.Tables.MaxEntries()); err != nil {
 		return err
 	}
-	if d.dests, err = mapMemory[directorDest](d.maps.Dests, d.maps.Dests.MaxEntries()); err != nil {
+	if d.variableMem, err = mapBytes(d.variables, uintptr(d.variables.ValueSize())); err != nil {
 		return err
 	}
+	d.dests = variable[directorDest](d.variableMem, at.dests, d.maps.DestLoads.MaxEntries())
+	d.groups = variable[directorGroup](d.variableMem, at.groups, at.groupsIn(d.variables))
 	if d.loads, err = mapMemory[directorDestLoad](d.maps.DestLoads, d.maps.DestLoads.MaxEntries()); err != nil {
 		return err
 	}
@@ -209,9 +217,6 @@ func (d *Dataplane) mapAll(settings *ebpf.Map) (err error) {
 	if d.markSteps, err = mapMemory[directorMarkStep](d.maps.MarkSteps, d.maps.MarkSteps.MaxEntries()); err != nil {
 		return err
 	}
-	if d.groups, err = mapMemory[directorGroup](d.maps.Groups, d.maps.Groups.MaxEntries()); err != nil {
-		return err
-	}
 	if d.conns, err = mapMemory[directorConn](d.maps.Conns, d.maps.Conns.MaxEntries()); err != nil {
 		return err
 	}
@@ -225,9 +230,9 @@ func (d *Dataplane) Close() error {
 	for _, a := range d.links {
 		errs = append(errs, a.link.Close())
 	}
-	errs = append(errs, d.services.unmap(), d.lists.unmap(), d.slots.unmap(), d.tables.unmap(), d.dests.unmap(), d.loads.unmap(),
-		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.markRules.unmap(), d.markSteps.unmap(), d.groups.unmap(), d.conns.unmap(), d.settingMem.unmap(),
-		d.maps.Close(), d.program.Close(), d.longWay.Close(), d.sender.Close(), d.closeLocal())
+	errs = append(errs, d.services.unmap(), d.lists.unmap(), d.slots.unmap(), d.tables.unmap(), d.loads.unmap(),
+		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.markRules.unmap(), d.markSteps.unmap(), d.conns.unmap(), d.settingMem.unmap(), d.variableMem.unmap(),
+		d.maps.Close(), d.variables.Close(), d.program.Close(), d.longWay.Close(), d.sender.Close(), d.closeLocal())
 	return errors.Join(errs...)
 }
 

@@ -674,13 +674,11 @@ const (
 	directorMapDestBases       = "dest_bases"
 	directorMapDestLoads       = "dest_loads"
 	directorMapDestStats       = "dest_stats"
-	directorMapDests           = "dests"
 	directorMapDips            = "dips"
 	directorMapEarlyFragments  = "early_fragments"
 	directorMapFragments       = "fragments"
 	directorMapFronts          = "fronts"
 	directorMapFtpScratches    = "ftp_scratches"
-	directorMapGroups          = "groups"
 	directorMapLists           = "lists"
 	directorMapMarkLists       = "mark_lists"
 	directorMapMarkRules       = "mark_rules"
@@ -795,13 +793,11 @@ type directorMapSpecs struct {
 	DestBases      *ebpf.MapSpec `ebpf:"dest_bases"`
 	DestLoads      *ebpf.MapSpec `ebpf:"dest_loads"`
 	DestStats      *ebpf.MapSpec `ebpf:"dest_stats"`
-	Dests          *ebpf.MapSpec `ebpf:"dests"`
 	Dips           *ebpf.MapSpec `ebpf:"dips"`
 	EarlyFragments *ebpf.MapSpec `ebpf:"early_fragments"`
 	Fragments      *ebpf.MapSpec `ebpf:"fragments"`
 	Fronts         *ebpf.MapSpec `ebpf:"fronts"`
 	FtpScratches   *ebpf.MapSpec `ebpf:"ftp_scratches"`
-	Groups         *ebpf.MapSpec `ebpf:"groups"`
 	Lists          *ebpf.MapSpec `ebpf:"lists"`
 	MarkLists      *ebpf.MapSpec `ebpf:"mark_lists"`
 	MarkRules      *ebpf.MapSpec `ebpf:"mark_rules"`
@@ -874,13 +870,11 @@ type directorMaps struct {
 	DestBases      *ebpf.Map `ebpf:"dest_bases"`
 	DestLoads      *ebpf.Map `ebpf:"dest_loads"`
 	DestStats      *ebpf.Map `ebpf:"dest_stats"`
-	Dests          *ebpf.Map `ebpf:"dests"`
 	Dips           *ebpf.Map `ebpf:"dips"`
 	EarlyFragments *ebpf.Map `ebpf:"early_fragments"`
 	Fragments      *ebpf.Map `ebpf:"fragments"`
 	Fronts         *ebpf.Map `ebpf:"fronts"`
 	FtpScratches   *ebpf.Map `ebpf:"ftp_scratches"`
-	Groups         *ebpf.Map `ebpf:"groups"`
 	Lists          *ebpf.Map `ebpf:"lists"`
 	MarkLists      *ebpf.Map `ebpf:"mark_lists"`
 	MarkRules      *ebpf.Map `ebpf:"mark_rules"`
@@ -921,13 +915,11 @@ func (m *directorMaps) Close() error {
 		m.DestBases,
 		m.DestLoads,
 		m.DestStats,
-		m.Dests,
 		m.Dips,
 		m.EarlyFragments,
 		m.Fragments,
 		m.Fronts,
 		m.FtpScratches,
-		m.Groups,
 		m.Lists,
 		m.MarkLists,
 		m.MarkRules,

@@ -20,10 +20,11 @@ type loaded struct {
 
 type inXDP struct {
 	directorMaps
-	Program  *ebpf.Program  `ebpf:"director"`
-	LongWay  *ebpf.Program  `ebpf:"take_any"`
-	Test     *ebpf.Variable `ebpf:"test"`
-	Settings *ebpf.Map      `ebpf:".data.settings"`
+	Program   *ebpf.Program  `ebpf:"director"`
+	LongWay   *ebpf.Program  `ebpf:"take_any"`
+	Test      *ebpf.Variable `ebpf:"test"`
+	Settings  *ebpf.Map      `ebpf:".data.settings"`
+	Variables *ebpf.Map      `ebpf:".bss"`
 }
 
 type behindTCX struct {

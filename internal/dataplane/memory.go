@@ -25,13 +25,21 @@ func mapMemory[T any](m *ebpf.Map, entries uint32) (memory[T], error) {
 	if size := (m.ValueSize() + 7) &^ 7; uintptr(size) != unsafe.Sizeof(value) {
 		return memory[T]{}, fmt.Errorf("map memory of %s: values of %d bytes, want %d", m, size, unsafe.Sizeof(value))
 	}
-	page := uintptr(os.Getpagesize())
-	length := (uintptr(entries)*unsafe.Sizeof(value) + page - 1) &^ (page - 1)
-	bytes, err := unix.Mmap(m.FD(), 0, int(length), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	whole, err := mapBytes(m, uintptr(entries)*unsafe.Sizeof(value))
 	if err != nil {
-		return memory[T]{}, fmt.Errorf("map memory of %s: %w", m, err)
+		return memory[T]{}, err
 	}
-	return memory[T]{at: unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(bytes))), entries), bytes: bytes}, nil
+	return memory[T]{at: unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(whole.bytes))), entries), bytes: whole.bytes}, nil
+}
+
+// mapBytes maps so many bytes of an array map with BPF_F_MMAPABLE.
+func mapBytes(m *ebpf.Map, size uintptr) (memory[byte], error) {
+	page := uintptr(os.Getpagesize())
+	bytes, err := unix.Mmap(m.FD(), 0, int((size+page-1)&^(page-1)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return memory[byte]{}, fmt.Errorf("map memory of %s: %w", m, err)
+	}
+	return memory[byte]{at: bytes, bytes: bytes}, nil
 }
 
 func (m memory[T]) unmap() error {

@@ -12,7 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf"
 )
@@ -44,8 +44,8 @@ func (p pins) close() {
 
 // openPins opens the pinned maps. Pins that do not fit are removed: they are of
 // a namespace that is gone or of a version that this one cannot read.
-func (d *Dataplane) openPins(spec *ebpf.CollectionSpec) (pins, error) {
-	fresh := pins{identity: identity{Layout: layoutOf(spec), Namespace: d.config.Namespace, Seed: d.config.hashSeed}}
+func (d *Dataplane) openPins(spec *ebpf.CollectionSpec, at variables) (pins, error) {
+	fresh := pins{identity: identity{Layout: layoutOf(spec, at), Namespace: d.config.Namespace, Seed: d.config.hashSeed}}
 	if fresh.identity.Seed == [2]uint64{} {
 		if err := binary.Read(rand.Reader, binary.NativeEndian, &fresh.identity.Seed); err != nil {
 			return fresh, fmt.Errorf("make hash seed: %w", err)
@@ -83,7 +83,7 @@ func (d *Dataplane) readPins(spec *ebpf.CollectionSpec, want identity) (pins, er
 		return found, errForeign
 	}
 	for _, name := range pinnedMaps(spec) {
-		m, err := ebpf.LoadPinnedMap(filepath.Join(d.config.PinDir, name), nil)
+		m, err := ebpf.LoadPinnedMap(d.pinOf(name), nil)
 		if err != nil {
 			return found, fmt.Errorf("open pinned map %s: %w", name, err)
 		}
@@ -93,10 +93,10 @@ func (d *Dataplane) readPins(spec *ebpf.CollectionSpec, want identity) (pins, er
 	return found, nil
 }
 
-// pinnedMaps are all that the next process goes on with: not the programs' own
-// variables, and not what leads to programs or to this process.
+// pinnedMaps are all that the next process goes on with: not what programs are set by,
+// and not what leads to programs or to this process.
 func pinnedMaps(spec *ebpf.CollectionSpec) []string {
-	var names []string
+	names := []string{variablesMap}
 	for name := range spec.Maps {
 		if name[0] != '.' && name != directorMapPrograms && name != directorMapEarlyFragments {
 			names = append(names, name)
@@ -105,15 +105,21 @@ func pinnedMaps(spec *ebpf.CollectionSpec) []string {
 	return names
 }
 
+// pinOf is where a map is pinned: in a BPF file system no name has a dot.
+func (d *Dataplane) pinOf(name string) string {
+	return filepath.Join(d.config.PinDir, strings.TrimPrefix(name, "."))
+}
+
 // setConstants sizes the maps and sets what is fixed at load.
-func (d *Dataplane) setConstants(spec *ebpf.CollectionSpec, pinned pins) error {
-	groups := spec.Maps[directorMapGroups]
-	if len(pinned.maps) == 0 {
-		groups.MaxEntries = groupsFor(d.config.Connections)
-		spec.Maps[directorMapConns].MaxEntries = groups.MaxEntries * uint32(groupConns)
+func (d *Dataplane) setConstants(spec *ebpf.CollectionSpec, at variables, pinned pins) error {
+	groups := groupsFor(d.config.Connections)
+	if m := pinned.maps[variablesMap]; m != nil {
+		groups = at.groupsIn(m)
 	}
+	at.makeRoom(spec, groups)
+	spec.Maps[directorMapConns].MaxEntries = groups * uint32(groupConns)
 	for name, value := range map[string]any{
-		directorVarGroupCount:  groups.MaxEntries,
+		directorVarGroupCount:  groups,
 		directorVarHashSeed:    pinned.identity.Seed,
 		directorVarClockShift:  d.clock.shift,
 		directorVarClockStands: d.config.clockStands,
@@ -147,19 +153,23 @@ func (d *Dataplane) pin(spec *ebpf.CollectionSpec, found pins) error {
 	if err := d.pinPrograms(); err != nil || len(found.maps) > 0 {
 		return err
 	}
-	names := pinnedMaps(spec)
-	maps := reflect.ValueOf(&d.maps).Elem()
-	for i := range maps.NumField() {
-		name := maps.Type().Field(i).Tag.Get("ebpf")
-		if !slices.Contains(names, name) {
-			continue
-		}
-		m := maps.Field(i).Interface().(*ebpf.Map)
-		if err := m.Pin(filepath.Join(d.config.PinDir, name)); err != nil {
+	all := d.namedMaps()
+	for _, name := range pinnedMaps(spec) {
+		if err := all[name].Pin(d.pinOf(name)); err != nil {
 			return fmt.Errorf("pin map %s: %w", name, err)
 		}
 	}
 	return d.pinIdentity(found.identity)
+}
+
+// namedMaps are the maps of the datapath by their names there.
+func (d *Dataplane) namedMaps() map[string]*ebpf.Map {
+	all := map[string]*ebpf.Map{variablesMap: d.variables}
+	maps := reflect.ValueOf(&d.maps).Elem()
+	for i := range maps.NumField() {
+		all[maps.Type().Field(i).Tag.Get("ebpf")] = maps.Field(i).Interface().(*ebpf.Map)
+	}
+	return all
 }
 
 func (d *Dataplane) pinIdentity(id identity) error {
@@ -212,8 +222,8 @@ func RemovePins(dir string) error {
 // layoutOf sums up what the maps look like, so that a change of any type or
 // size is noticed without anybody counting versions. How many connections
 // there is room for is no part of it.
-func layoutOf(spec *ebpf.CollectionSpec) [32]byte {
-	var text []byte
+func layoutOf(spec *ebpf.CollectionSpec, at variables) [32]byte {
+	text := fmt.Appendf(nil, "%+v\n", at)
 	maps := reflect.TypeFor[directorMaps]()
 	for i := range maps.NumField() {
 		name := maps.Field(i).Tag.Get("ebpf")

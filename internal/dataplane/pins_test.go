@@ -205,7 +205,11 @@ func TestForeignPins(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			fresh, err := b.readPins(spec, identity{Layout: layoutOf(spec), Namespace: config.Namespace})
+			at, err := variablesOf(spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fresh, err := b.readPins(spec, identity{Layout: layoutOf(spec, at), Namespace: config.Namespace})
 			if err != nil || len(fresh.maps) == 0 {
 				t.Errorf("the next one finds %d maps, %v", len(fresh.maps), err)
 			}
@@ -252,13 +256,22 @@ func TestLayout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := layoutOf(spec)
+	at, err := variablesOf(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := layoutOf(spec, at)
 	spec.Maps[directorMapConns].MaxEntries *= 2
-	if layoutOf(spec) != before {
+	at.makeRoom(spec, 5)
+	if layoutOf(spec, at) != before {
 		t.Error("the number of connections is part of it")
 	}
-	spec.Maps[directorMapDests].ValueSize++
-	if layoutOf(spec) == before {
+	if at.groups++; layoutOf(spec, at) == before {
+		t.Error("where a variable begins is no part of it")
+	}
+	at.groups--
+	spec.Maps[directorMapSlots].ValueSize++
+	if layoutOf(spec, at) == before {
 		t.Error("the size of a value is no part of it")
 	}
 }
