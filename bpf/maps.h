@@ -260,6 +260,12 @@ struct {
 /* A map of its own in the object, so that the director can write it whole. */
 struct director_settings settings SEC(".data.settings");
 
+/*
+ * For each hashed address bits of enum filter_use. Packets whose addresses have none are not
+ * ours, and cost no lookup.
+ */
+__hidden enum filter_use filter[1 << FILTER_BITS] SEC(".data.filter");
+
 /* Of tests, whose clock stands still. */
 struct test_case test SEC(".data.test");
 

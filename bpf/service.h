@@ -24,7 +24,7 @@ static __always_inline enum filter_use filter_uses(const union addr *addr)
 	__u64 half = addr->halves[0] ^ addr->halves[1];
 	__u32 folded = half ^ half >> 32 ^ bpf_htonl(0xffff);
 
-	return settings.filter[folded * 0x61c88647u >> (32 - FILTER_BITS)];
+	return filter[folded * 0x61c88647u >> (32 - FILTER_BITS)];
 }
 
 static __always_inline int may_be_vip(const union addr *addr)

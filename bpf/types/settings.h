@@ -78,13 +78,6 @@ struct credit {
 
 /* What the director sets while packets flow. */
 struct director_settings {
-	/*
-	 * For each hashed address bits of enum filter_use. Packets whose addresses
-	 * have none are not ours, and cost no lookup.
-	 */
-	enum filter_use filter[1 << FILTER_BITS];
-	struct interface interfaces[INTERFACES];   /* at ifindex modulo INTERFACES */
-	struct timeout_set timeouts[TIMEOUT_SETS]; /* the first is that of --set */
 	struct switches switches;
 	__u32 lblcr_expiration;	 /* of a destination in a set, in ticks */
 	__u32 postponement;	 /* of a template's end while it controls connections, in ticks */
@@ -101,6 +94,9 @@ struct director_settings {
 	enum wildcards wildcards;
 	__u32 fronts; /* directors in front, that send packets here in tunnels: how many */
 	__u16 front_segments[2]; /* largest of TCP that their tunnels hold, of IPv4 and IPv6 */
+	/* At the end: instructions reach 32 KiB from where settings begin. */
+	struct interface interfaces[INTERFACES];   /* at ifindex modulo INTERFACES */
+	struct timeout_set timeouts[TIMEOUT_SETS]; /* the first is that of --set */
 };
 
 /* What a user set of a set of timeouts, for the director alone. */

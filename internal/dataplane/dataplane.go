@@ -73,6 +73,7 @@ type Dataplane struct {
 	groups      memory[directorGroup]
 	conns       memory[directorConn]
 	settingMem  memory[directorDirectorSettings]
+	filterMem   memory[byte]
 	variableMem memory[byte] // where dests and groups are
 
 	mu           sync.Mutex
@@ -161,13 +162,14 @@ func (d *Dataplane) load() error {
 	d.program, d.longWay = loaded.Program, loaded.LongWay
 	d.sender, d.local.out, d.local.back = loaded.Sender, loaded.Out, loaded.Back
 	defer loaded.Settings.Close()
-	if err := d.mapAll(loaded.Settings, at); err != nil {
+	defer loaded.Filter.Close()
+	if err := d.mapAll(loaded, at); err != nil {
 		return err
 	}
 	d.settings = &d.settingMem.at[0]
 	d.settings.Epoch = 1
-	d.vips = newFilter(d.settings.Filter[:], directorFilterUseFILTER_VIP)
-	d.rips = newFilter(d.settings.Filter[:], directorFilterUseFILTER_RIP)
+	d.vips = newFilter(d.filterMem.at, directorFilterUseFILTER_VIP)
+	d.rips = newFilter(d.filterMem.at, directorFilterUseFILTER_RIP)
 	d.writeTimeouts()
 	d.settings.FirstTimeout = d.clock.ticks(firstTimeout)
 	d.settings.Second = d.clock.ticks(time.Second)
@@ -180,7 +182,7 @@ func (d *Dataplane) load() error {
 	return d.pin(spec, pinned)
 }
 
-func (d *Dataplane) mapAll(settings *ebpf.Map, at variables) (err error) {
+func (d *Dataplane) mapAll(loaded *loaded, at variables) (err error) {
 	d.services, err = mapMemory[directorService](d.maps.Services, d.maps.Services.MaxEntries())
 	if err != nil {
 		return err
@@ -220,7 +222,10 @@ func (d *Dataplane) mapAll(settings *ebpf.Map, at variables) (err error) {
 	if d.conns, err = mapMemory[directorConn](d.maps.Conns, d.maps.Conns.MaxEntries()); err != nil {
 		return err
 	}
-	d.settingMem, err = mapMemory[directorDirectorSettings](settings, 1)
+	if d.filterMem, err = mapBytes(loaded.Filter, 1<<filterBits); err != nil {
+		return err
+	}
+	d.settingMem, err = mapMemory[directorDirectorSettings](loaded.Settings, 1)
 	return err
 }
 
@@ -231,7 +236,7 @@ func (d *Dataplane) Close() error {
 		errs = append(errs, a.link.Close())
 	}
 	errs = append(errs, d.services.unmap(), d.lists.unmap(), d.slots.unmap(), d.tables.unmap(), d.loads.unmap(),
-		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.markRules.unmap(), d.markSteps.unmap(), d.conns.unmap(), d.settingMem.unmap(), d.variableMem.unmap(),
+		d.bases.unmap(), d.carries.unmap(), d.timeouts.unmap(), d.markRules.unmap(), d.markSteps.unmap(), d.conns.unmap(), d.settingMem.unmap(), d.filterMem.unmap(), d.variableMem.unmap(),
 		d.maps.Close(), d.variables.Close(), d.program.Close(), d.longWay.Close(), d.sender.Close(), d.closeLocal())
 	return errors.Join(errs...)
 }

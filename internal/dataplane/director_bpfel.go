@@ -150,19 +150,7 @@ type directorDestLoad struct {
 }
 
 type directorDirectorSettings struct {
-	_          structs.HostLayout
-	Filter     [65536]uint8
-	Interfaces [1024]struct {
-		_       structs.HostLayout
-		Ifindex uint32
-		Flags   uint32
-		Mac     [6]uint8
-		Mtu     uint16
-	}
-	Timeouts [256]struct {
-		_      structs.HostLayout
-		States [32]uint32
-	}
+	_        structs.HostLayout
 	Switches struct {
 		_                       structs.HostLayout
 		ConnReuseMode           uint32
@@ -195,6 +183,17 @@ type directorDirectorSettings struct {
 	Wildcards        uint32
 	Fronts           uint32
 	FrontSegments    [2]uint16
+	Interfaces       [1024]struct {
+		_       structs.HostLayout
+		Ifindex uint32
+		Flags   uint32
+		Mac     [6]uint8
+		Mtu     uint16
+	}
+	Timeouts [256]struct {
+		_      structs.HostLayout
+		States [32]uint32
+	}
 }
 
 type directorEarlyFragment struct {

@@ -11,7 +11,7 @@ import (
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
 
-// filter keeps one use of addresses in the datapath's settings: a bit in the byte
+// filter keeps one use of addresses for the datapath (bpf/maps.h): a bit in the byte
 // that an address hashes to. An address is in as often as it was added: the bit
 // goes with the last.
 type filter struct {

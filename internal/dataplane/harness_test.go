@@ -164,7 +164,7 @@ func (d *Dataplane) reset(t *testing.T) {
 	clear(d.carries.at)
 	clear(d.timeouts.at)
 	d.clearConns()
-	clear(d.settings.Filter[:])
+	clear(d.filterMem.at)
 	d.writeTimeouts()
 	d.forgetSettings(t)
 	d.relearn(t)
@@ -196,8 +196,8 @@ func (d *Dataplane) relearn(t *testing.T) {
 	d.orphans, d.killed, d.local.servers = false, nil, 0
 	d.countLocal(0)
 	d.marks, d.wildcards = marks{}, wildcards{}
-	d.vips = newFilter(d.settings.Filter[:], directorFilterUseFILTER_VIP)
-	d.rips = newFilter(d.settings.Filter[:], directorFilterUseFILTER_RIP)
+	d.vips = newFilter(d.filterMem.at, directorFilterUseFILTER_VIP)
+	d.rips = newFilter(d.filterMem.at, directorFilterUseFILTER_RIP)
 	if err := d.adopt(); err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ type inXDP struct {
 	LongWay   *ebpf.Program  `ebpf:"take_any"`
 	Test      *ebpf.Variable `ebpf:"test"`
 	Settings  *ebpf.Map      `ebpf:".data.settings"`
+	Filter    *ebpf.Map      `ebpf:".data.filter"`
 	Variables *ebpf.Map      `ebpf:".bss"`
 }
 
