@@ -108,6 +108,7 @@ struct {
  * are group_count, as many as the director makes room for: they come last.
  */
 __hidden struct dest dests[DESTS];
+__hidden struct verdict_counts verdicts[VERDICT_CPUS];
 __hidden struct group groups[1024];
 
 /*
@@ -202,13 +203,6 @@ struct {
 } fragments SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, VERDICT_COUNT);
-	__type(key, __u32); /* enum verdict */
-	__type(value, __u64);
-} verdicts SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, CREDIT_COUNT);
 	__type(key, __u32); /* enum credit_use */
@@ -289,11 +283,9 @@ static __always_inline struct dest *dest_by(__u32 number)
 
 static __always_inline void count_verdict(enum verdict verdict)
 {
-	__u32 key = verdict;
-	__u64 *count = bpf_map_lookup_elem(&verdicts, &key);
+	__u32 cpu = bpf_get_smp_processor_id() & (VERDICT_CPUS - 1);
 
-	if (count)
-		(*count)++;
+	verdicts[cpu].of[verdict & (VERDICT_SLOTS - 1)]++;
 }
 
 /* note_verdict counts it, and tells a test. */

@@ -2,6 +2,8 @@
 #ifndef LVSX_TYPES_VERDICT_H
 #define LVSX_TYPES_VERDICT_H
 
+#include <linux/types.h>
+
 /*
  * What became of a packet. Each way out of the program is one of these and is
  * counted, so that packets in = the sum of all.
@@ -57,6 +59,16 @@ enum verdict {
 	VERDICT_NESTED,		/* a tunnel in the tunnel */
 	VERDICT_NOT_VIP,	/* for no virtual service */
 	VERDICT_COUNT,
+	VERDICT_SLOTS = 64, /* a power of two, for the verifier */
+};
+_Static_assert(VERDICT_COUNT <= VERDICT_SLOTS, "each verdict is counted");
+
+/* CPUs beyond these count where others do, and may miss a packet. */
+#define VERDICT_CPUS 1024
+
+/* Packets that came to each verdict on one CPU. */
+struct verdict_counts {
+	__u64 of[VERDICT_SLOTS];
 };
 
 #endif

@@ -57,7 +57,7 @@ func (b *bench) weighPlane(ctx context.Context, connections int) (f Footprint, e
 	if err := p.establish(ctx, b.driver, direct, establishedClients, connections); err != nil {
 		return f, err
 	}
-	each := float64(p.memory.tableSize()) / float64(connections)
+	each := float64(p.TableSize()) / float64(connections)
 	f = Footprint{Connections: connections, Whole: after - before, Each: round(each, 1)}
 	f.Live, _ = p.Capacity()
 	return f, nil

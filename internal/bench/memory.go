@@ -17,16 +17,13 @@ import (
 type memory []region
 
 // region is the values of one map.
-type region struct {
-	name  string
-	bytes []byte
-}
+type region []byte
 
 // image is what was in a memory.
 type image [][]byte
 
-// remembered are the maps that a connection is entered in.
-var remembered = []string{"groups", "conns", "dest_loads"}
+// remembered are the maps that a connection is entered in; groups are among the variables.
+var remembered = []string{".bss", "conns", "dest_loads"}
 
 // mapMemory finds the maps by way of the program that uses them.
 func mapMemory(program *ebpf.Program) (memory, error) {
@@ -41,7 +38,7 @@ func mapMemory(program *ebpf.Program) (memory, error) {
 		if err != nil {
 			return nil, errors.Join(err, m.unmap())
 		}
-		if r.bytes != nil {
+		if r != nil {
 			m = append(m, r)
 		}
 	}
@@ -55,53 +52,43 @@ func mapMemory(program *ebpf.Program) (memory, error) {
 func mapRegion(id ebpf.MapID) (region, error) {
 	found, err := ebpf.NewMapFromID(id)
 	if err != nil {
-		return region{}, fmt.Errorf("open map %d: %w", id, err)
+		return nil, fmt.Errorf("open map %d: %w", id, err)
 	}
 	defer found.Close()
 	info, err := found.Info()
 	if err != nil {
-		return region{}, fmt.Errorf("look at map %d: %w", id, err)
+		return nil, fmt.Errorf("look at map %d: %w", id, err)
 	}
 	if !slices.Contains(remembered, info.Name) {
-		return region{}, nil
+		return nil, nil
 	}
 	page := os.Getpagesize()
 	size := (int(info.ValueSize)*int(info.MaxEntries) + page - 1) &^ (page - 1)
 	bytes, err := unix.Mmap(found.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return region{}, fmt.Errorf("map memory of %s: %w", info.Name, err)
+		return nil, fmt.Errorf("map memory of %s: %w", info.Name, err)
 	}
-	return region{info.Name, bytes}, nil
+	return bytes, nil
 }
 
 func (m memory) save() image {
 	saved := make(image, len(m))
 	for i, r := range m {
-		saved[i] = slices.Clone(r.bytes)
+		saved[i] = slices.Clone(r)
 	}
 	return saved
 }
 
 func (m memory) restore(saved image) {
 	for i, r := range m {
-		copy(r.bytes, saved[i])
+		copy(r, saved[i])
 	}
-}
-
-// tableSize is how many bytes the connections take, their groups included.
-func (m memory) tableSize() (size int) {
-	for _, r := range m {
-		if r.name != "dest_loads" {
-			size += len(r.bytes)
-		}
-	}
-	return size
 }
 
 func (m memory) unmap() error {
 	var errs []error
 	for _, r := range m {
-		errs = append(errs, unix.Munmap(r.bytes))
+		errs = append(errs, unix.Munmap(r))
 	}
 	return errors.Join(errs...)
 }

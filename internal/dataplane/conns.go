@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/netip"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/lvsx/lvsx/internal/ipvs"
 )
@@ -170,6 +171,11 @@ func (d *Dataplane) Capacity() (live, entries int) {
 		live += int(atomic.LoadUint32(&d.loads.at[i].Total))
 	}
 	return live, len(d.conns.at)
+}
+
+// TableSize returns how many bytes connections take, their groups included.
+func (d *Dataplane) TableSize() int {
+	return len(d.conns.at)*int(unsafe.Sizeof(directorConn{})) + len(d.groups.at)*int(unsafe.Sizeof(directorGroup{}))
 }
 
 // Room returns the entries of a table made for so many connections.

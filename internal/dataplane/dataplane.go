@@ -71,10 +71,11 @@ type Dataplane struct {
 	markRules   memory[directorMarkRule]
 	markSteps   memory[directorMarkStep]
 	groups      memory[directorGroup]
+	verdicts    memory[directorVerdictCounts] // by CPU
 	conns       memory[directorConn]
 	settingMem  memory[directorDirectorSettings]
 	filterMem   memory[byte]
-	variableMem memory[byte] // where dests and groups are
+	variableMem memory[byte] // where dests, verdicts and groups are
 
 	mu           sync.Mutex
 	table        ipvs.Table
@@ -200,6 +201,7 @@ func (d *Dataplane) mapAll(loaded *loaded, at variables) (err error) {
 		return err
 	}
 	d.dests = variable[directorDest](d.variableMem, at.dests, d.maps.DestLoads.MaxEntries())
+	d.verdicts = variable[directorVerdictCounts](d.variableMem, at.verdicts, verdictCPUs)
 	d.groups = variable[directorGroup](d.variableMem, at.groups, at.groupsIn(d.variables))
 	if d.loads, err = mapMemory[directorDestLoad](d.maps.DestLoads, d.maps.DestLoads.MaxEntries()); err != nil {
 		return err

@@ -637,7 +637,13 @@ const (
 	directorVerdictVERDICT_NESTED            directorVerdict = 42
 	directorVerdictVERDICT_NOT_VIP           directorVerdict = 43
 	directorVerdictVERDICT_COUNT             directorVerdict = 44
+	directorVerdictVERDICT_SLOTS             directorVerdict = 64
 )
+
+type directorVerdictCounts struct {
+	_  structs.HostLayout
+	Of [64]uint64
+}
 
 type directorVlan struct {
 	_    structs.HostLayout
@@ -701,7 +707,6 @@ const (
 	directorMapTimeouts        = "timeouts"
 	directorMapTunnelTypes     = "tunnel_types"
 	directorMapUnwrapped       = "unwrapped"
-	directorMapVerdicts        = "verdicts"
 	directorMapVlanInterfaces  = "vlan_interfaces"
 	directorMapVlans           = "vlans"
 	directorProgDirector       = "director"
@@ -820,7 +825,6 @@ type directorMapSpecs struct {
 	Timeouts       *ebpf.MapSpec `ebpf:"timeouts"`
 	TunnelTypes    *ebpf.MapSpec `ebpf:"tunnel_types"`
 	Unwrapped      *ebpf.MapSpec `ebpf:"unwrapped"`
-	Verdicts       *ebpf.MapSpec `ebpf:"verdicts"`
 	VlanInterfaces *ebpf.MapSpec `ebpf:"vlan_interfaces"`
 	Vlans          *ebpf.MapSpec `ebpf:"vlans"`
 }
@@ -897,7 +901,6 @@ type directorMaps struct {
 	Timeouts       *ebpf.Map `ebpf:"timeouts"`
 	TunnelTypes    *ebpf.Map `ebpf:"tunnel_types"`
 	Unwrapped      *ebpf.Map `ebpf:"unwrapped"`
-	Verdicts       *ebpf.Map `ebpf:"verdicts"`
 	VlanInterfaces *ebpf.Map `ebpf:"vlan_interfaces"`
 	Vlans          *ebpf.Map `ebpf:"vlans"`
 }
@@ -942,7 +945,6 @@ func (m *directorMaps) Close() error {
 		m.Timeouts,
 		m.TunnelTypes,
 		m.Unwrapped,
-		m.Verdicts,
 		m.VlanInterfaces,
 		m.Vlans,
 	)

@@ -15,8 +15,9 @@ const variablesMap = ".bss"
 
 // variables says where in that value each of them begins, in bytes.
 type variables struct {
-	dests  uint32
-	groups uint32 // the last: there may be any number
+	dests    uint32
+	verdicts uint32
+	groups   uint32 // the last: there may be any number
 }
 
 // variablesOf finds the variables by the types that the object tells.
@@ -26,7 +27,7 @@ func variablesOf(spec *ebpf.CollectionSpec) (variables, error) {
 		return variables{}, fmt.Errorf("find the datapath's variables: %s has no types", variablesMap)
 	}
 	var at variables
-	for name, offset := range map[string]*uint32{"dests": &at.dests, "groups": &at.groups} {
+	for name, offset := range map[string]*uint32{"dests": &at.dests, "verdicts": &at.verdicts, "groups": &at.groups} {
 		i := indexOf(section, name)
 		if i < 0 {
 			return at, fmt.Errorf("find the datapath's variables: %s has no %s", variablesMap, name)

@@ -2,7 +2,7 @@
 
 package dataplane
 
-import "fmt"
+import "sync/atomic"
 
 // verdictNames are what users see of enum verdict (bpf/types/verdict.h);
 // docs/verdicts.md says what each means and what to do.
@@ -83,19 +83,18 @@ func fateOf(v directorVerdict) Fate {
 	return Dropped
 }
 
+// verdictCPUs is bpf/types/verdict.h: VERDICT_CPUS.
+const verdictCPUs = 1024
+
 // Verdicts returns what became of all packets since the maps were made, in the
 // order of the datapath's enum. Their sum is the number of packets seen.
-func (d *Dataplane) Verdicts() ([]Verdict, error) {
+func (d *Dataplane) Verdicts() []Verdict {
 	verdicts := make([]Verdict, directorVerdictVERDICT_COUNT)
 	for i := range verdicts {
-		var perCPU []uint64
-		if err := d.maps.Verdicts.Lookup(uint32(i), &perCPU); err != nil {
-			return nil, fmt.Errorf("read verdict %s: %w", verdictNames[i], err)
-		}
 		verdicts[i] = Verdict{Name: verdictNames[i], Fate: fateOf(directorVerdict(i))}
-		for _, n := range perCPU {
-			verdicts[i].Packets += n
+		for cpu := range d.verdicts.at {
+			verdicts[i].Packets += atomic.LoadUint64(&d.verdicts.at[cpu].Of[i])
 		}
 	}
-	return verdicts, nil
+	return verdicts
 }
