@@ -65,15 +65,17 @@ static __always_inline __u16 csum_apply(__u16 csum, __u64 change)
 	return ~csum_fold((__u16)~csum + change);
 }
 
-/* One hop less to live: TTL is the high byte of its 16 bits. */
+/*
+ * One hop less to live, and the checksum as include/net/ip.h: ip_decrease_ttl() has it: TTL,
+ * protocol and checksum are one word, of which the first byte loses what the third gains. What
+ * the checksum carries out of the word, or would if it were one more, comes in at its low end.
+ */
 static __always_inline void decrement_ttl(struct iphdr *ip)
 {
-	__u32 csum = ip->check;
+	__u32 *word = (__u32 *)&ip->ttl;
+	__u64 sum = (__u64)*word + 0x10000 - 1;
 
-	/* include/net/ip.h: ip_decrease_ttl() */
-	csum += bpf_htons(0x0100);
-	ip->check = csum + (csum >= 0xffff);
-	ip->ttl--;
+	*word = sum + ((sum + 0x10000) >> 32 << 16);
 }
 
 /* The sum over an IPv4 header without options whose check field is 0. */
