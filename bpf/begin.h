@@ -123,7 +123,7 @@ static __always_inline int enter_plain(const struct xdp_md *ctx, struct plain *p
 		return 0;
 	fill(conn, &plain->pkt.flow, found->dest, (enum conn_flags)forwarding,
 	     first_end(plain, state));
-	if (unlikely(settings.switches.drop_entry) && state != STATE_NONE)
+	if (state != STATE_NONE)
 		count_request(conn);
 	conn->rest.hop = client_hop_from(plain->pkt.eth, ctx->ingress_ifindex);
 	conn->control = 0;

@@ -43,10 +43,10 @@ static __always_inline int is_assuring(const struct conn *conn, enum state state
 	       !(conn->flags & CONN_CONFIRMED);
 }
 
-/* count_request counts up to as many packets as drop_entry minds. */
+/* count_request counts up to as many packets as drop_entry minds, and always, as the kernel. */
 static __always_inline void count_request(struct conn *conn)
 {
-	if ((conn->flags & CONN_PACKETS) != CONN_PACKETS)
+	if (unlikely(conn->flags < CONN_PACKETS))
 		conn->flags += 1 << CONN_PACKETS_SHIFT;
 }
 

@@ -54,8 +54,7 @@ static __always_inline enum verdict request(struct xdp_md *ctx, struct packet *p
 		return forward_request(ctx, pkt, conn->flags, found->dest, dest, from);
 	}
 	count_in(found->dest, pkt->length);
-	if (unlikely(settings.switches.drop_entry))
-		count_request(conn);
+	count_request(conn);
 	pkt->state = step(found, half_of(conn, dest), pkt->event, dest->timeouts, pkt->moment.now);
 	verdict = forward_request(ctx, pkt, conn->flags, found->dest, dest, from);
 	if (is_ftp_control(pkt, conn) && is_masqueraded(conn, verdict))

@@ -158,8 +158,7 @@ static __always_inline enum verdict request_by(struct xdp_md *ctx, struct plain 
 	if (!may_go_on(plain, forwarding, conn->vport))
 		return VERDICT_COUNT;
 	count_in(plain->found.dest, plain->pkt.length);
-	if (unlikely(settings.switches.drop_entry))
-		count_request(conn);
+	count_request(conn);
 	stay(conn, state_of(plain->found.life), HALF_INPUT, plain->dest->timeouts, plain->now);
 	return forward_plain(ctx, plain, forwarding);
 }

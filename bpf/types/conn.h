@@ -54,8 +54,8 @@ enum conn_flags {
 				 says */
 	CONN_SERVER_TOLD = 0x20, /* killed: the client's last packet went to the real server */
 	CONN_CLIENT_TOLD = 0x40, /* killed: the client was told */
-	CONN_PACKETS = 0xe0,	 /* mask: how many came from the client, 7 or more: 7; counted for
-				    drop_entry */
+	CONN_PACKETS = 0xe0,	 /* mask, the highest bits: how many came from the client, 7 or
+				    more: 7; for drop_entry */
 } __attribute__((packed));
 
 #define CONN_PACKETS_SHIFT 5

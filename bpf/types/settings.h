@@ -52,9 +52,8 @@ struct switches {
 	__u8 sloppy_sctp;
 	__u8 sloppy_tcp;
 	__u8 secure_tcp; /* now, and not whether it might be */
-	__u8 drop_entry; /* whether it might drop entries: packets are counted for it */
 	__u8 cache_bypass;
-	__u8 pad[2];
+	__u8 pad[3];
 };
 _Static_assert(sizeof(struct switches) == 24, "switches has holes");
 

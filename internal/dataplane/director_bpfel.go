@@ -164,9 +164,8 @@ type directorDirectorSettings struct {
 		SloppySctp              uint8
 		SloppyTcp               uint8
 		SecureTcp               uint8
-		DropEntry               uint8
 		CacheBypass             uint8
-		Pad                     [2]uint8
+		Pad                     [3]uint8
 	}
 	LblcrExpiration  uint32
 	Postponement     uint32
@@ -528,9 +527,8 @@ type directorSwitches struct {
 	SloppySctp              uint8
 	SloppyTcp               uint8
 	SecureTcp               uint8
-	DropEntry               uint8
 	CacheBypass             uint8
-	Pad                     [2]uint8
+	Pad                     [3]uint8
 }
 
 type directorSysctlKey struct {

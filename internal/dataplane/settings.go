@@ -118,7 +118,6 @@ func (d *Dataplane) writeSwitches() {
 		"sloppy_sctp":               &to.SloppySctp,
 		natICMPSend:                 &to.NatIcmpSend,
 		"sloppy_tcp":                &to.SloppyTcp,
-		"drop_entry":                &to.DropEntry,
 	} {
 		*at = 0
 		if d.isOn(name) {

@@ -13,11 +13,9 @@ import (
 // included (docs/settings.md: the kernel tells two more).
 const packetsCounted = 7
 
-// countRequest counts a client's packet for drop_entry. The kernel counts always.
+// countRequest counts a client's packet for drop_entry.
 func (d *Director) countRequest(c *conn) {
-	if d.Settings.DropEntry {
-		c.packets = min(c.packets+1, packetsCounted)
-	}
+	c.packets = min(c.packets+1, packetsCounted)
 }
 
 // DropEntries drops what is due of connections and templates that were chosen at
