@@ -164,8 +164,8 @@ static __always_inline int choose_for_plain(struct plain *plain)
 }
 
 /* begin_and_send enters the connection, and sends the packet on. */
-static __always_inline int begin_and_send(struct xdp_md *ctx, struct plain *plain,
-					  const struct site *site)
+static __always_inline enum plainness begin_and_send(struct xdp_md *ctx, struct plain *plain,
+						     const struct site *site)
 {
 	enum forwarding forwarding = plain->dest->forwarding;
 	struct packet *pkt = &plain->pkt;
@@ -173,45 +173,53 @@ static __always_inline int begin_and_send(struct xdp_md *ctx, struct plain *plai
 
 	state = first_state(plain, forwarding);
 	if (!enter_plain(ctx, plain, site, state, forwarding)) {
-		note_verdict(VERDICT_TABLE_FULL, STATE_NONE);
-		return XDP_DROP;
+		plain->found.life = 0;
+		return drop_plain(plain, VERDICT_TABLE_FULL);
 	}
 	if (!is_ours(plain, site))
-		return NOT_PLAIN;
+		return PLAIN_NOT;
 	if (state == STATE_NONE) {
 		count_conn(plain->found.dest);
-		return NOT_PLAIN;
+		return PLAIN_NOT;
 	}
 	count_begin(plain->found.dest, pkt->length);
-	return send_plain(ctx, plain, forward_plain(ctx, plain, forwarding));
+	if (!forward_plain(ctx, plain, forwarding))
+		return drop_plain(plain, VERDICT_NO_ROOM);
+	return send_plain(ctx, plain, verdict_of(forwarding));
 }
 
-static __always_inline int begin_plain_of(struct xdp_md *ctx, int ipv6)
+static __always_inline enum plainness begin_plain_of(struct xdp_md *ctx, struct plain *plain)
 {
-	struct plain plain = { .pkt.ipv6 = ipv6, .now = present().now };
-	struct packet *pkt = &plain.pkt;
+	struct packet *pkt = &plain->pkt;
 	struct site site;
 
 	if (!open_plain(ctx, pkt))
-		return NOT_PLAIN;
+		return PLAIN_NOT;
 	read_flow(pkt);
+	plain->now = present().now;
 	site.place = place_of_flow(&pkt->flow, REQUEST);
 	site.group = group_at(site.place.first);
-	if (!site.group || is_known(&plain, &site) || !choose_for_plain(&plain))
-		return NOT_PLAIN;
-	return begin_and_send(ctx, &plain, &site);
+	if (!site.group || is_known(plain, &site) || !choose_for_plain(plain))
+		return PLAIN_NOT;
+	return begin_and_send(ctx, plain, &site);
 }
 
-/* begin_plain is the whole way of a plain packet that begins a connection; NOT_PLAIN: it is
- * take_any()'s, and as it came. */
-static __always_inline int begin_plain(struct xdp_md *ctx)
+/* begin_plain is the whole way of a plain packet that begins a connection, up to an action. */
+static __always_inline enum plainness begin_plain(struct xdp_md *ctx, int *action)
 {
-	struct packet pkt = { .ipv6 = 0 };
+	struct plain ipv4 = { .pkt.ipv6 = 0 }, ipv6 = { .pkt.ipv6 = 1 };
+	enum plainness plainness;
 
-	if (!open_plain(ctx, &pkt))
-		return NOT_PLAIN;
-	return ether_type(pkt.eth) == bpf_htons(ETH_P_IP) ? begin_plain_of(ctx, 0)
-							  : begin_plain_of(ctx, 1);
+	if (!open_plain(ctx, &ipv4.pkt))
+		return PLAIN_NOT;
+	if (ether_type(ipv4.pkt.eth) == bpf_htons(ETH_P_IP)) {
+		plainness = begin_plain_of(ctx, &ipv4);
+		*action = ipv4.action;
+	} else {
+		plainness = begin_plain_of(ctx, &ipv6);
+		*action = ipv6.action;
+	}
+	return plainness;
 }
 
 #endif

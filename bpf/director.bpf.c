@@ -265,12 +265,17 @@ static __always_inline int leave_to_any(struct xdp_md *ctx)
 SEC("xdp")
 int director(struct xdp_md *ctx)
 {
-	int action = take_plain(ctx);
+	int action = XDP_ABORTED;
 
-	if (likely(action >= 0))
+	switch (take_plain(ctx, &action)) {
+	case PLAIN_DONE:
 		return action;
-	if (action == NEW_PLAIN)
+	case PLAIN_NEW:
 		bpf_tail_call_static(ctx, &programs, PROGRAM_NEW);
+		break;
+	case PLAIN_NOT:
+		break;
+	}
 	return leave_to_any(ctx);
 }
 
@@ -278,9 +283,9 @@ int director(struct xdp_md *ctx)
 SEC("xdp")
 int take_new(struct xdp_md *ctx)
 {
-	int action = begin_plain(ctx);
+	int action = XDP_ABORTED;
 
-	return likely(action >= 0) ? action : leave_to_any(ctx);
+	return begin_plain(ctx, &action) == PLAIN_DONE ? action : leave_to_any(ctx);
 }
 
 /* Behind director(): whatever is not plain. */

@@ -21,10 +21,20 @@ static __always_inline __be16 ether_type(const struct ethhdr *eth)
 	return *(const bytes2 *)((const void *)eth + 2 * ETH_ALEN);
 }
 
-/* is_same_mac compares six bytes of each; two more follow, which it reads, too. */
+static __always_inline void set_ether_type(struct ethhdr *eth, __be16 type)
+{
+	*(bytes2 *)((void *)eth + 2 * ETH_ALEN) = type;
+}
+
+/* All bits in which six bytes differ; two more follow, which it reads, too. */
+static __always_inline __u64 mac_difference(const __u8 *a, const __u8 *b)
+{
+	return (*(const bytes8 *)a ^ *(const bytes8 *)b) << 16;
+}
+
 static __always_inline int is_same_mac(const __u8 *a, const __u8 *b)
 {
-	return !((*(const bytes8 *)a ^ *(const bytes8 *)b) << 16);
+	return !mac_difference(a, b);
 }
 
 /* address_ether writes a hop's addresses, which lie there as in the frame. */

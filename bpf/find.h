@@ -91,30 +91,47 @@ struct seen {
 	__u32 location;
 };
 
-/* see reads the life numbered i of a group, which is at a location. */
-static __always_inline struct seen see(struct group *group, __u32 i, __u32 location)
+static __always_inline struct seen see_at(struct group *group, __u32 i, __u32 location)
 {
 	const __u32 *at = life_at(group, i);
 
 	return (struct seen){ .at = at, .life = READ_ONCE(*at), .location = location };
 }
 
-/* match tells whether a life is of the flow's connection. */
+/* see reads the life numbered i of a connection's first group. */
+static __always_inline struct seen see(struct group *group, __u32 i, const struct place *place)
+{
+	return see_at(group, i, place->first * GROUP_CONNS + i + 1);
+}
+
+/*
+ * match_conn tells whether a life, and the entry at its location, are of the flow's connection.
+ * What of the life has changed since it was seen must be under none of some bits.
+ */
+static __always_inline int match_conn(struct conn *conn, const struct seen *seen, __u32 bits,
+				      const struct flow *flow, enum direction direction, __u32 now,
+				      struct found *found)
+{
+	if (!is_of(conn, flow, direction, now))
+		return 0;
+	found->location = seen->location;
+	found->dest = READ_ONCE(conn->dest);
+	found->life = READ_ONCE(*seen->at);
+	if ((found->life ^ seen->life) & bits)
+		return 0;
+	found->conn = conn;
+	return 1;
+}
+
+/* Who takes an entry over, or marks it dead, changes these: what was read may be another's. */
+#define LIFE_IDENTITY identity_of(~0u)
+
 static __always_inline int match(const struct seen *seen, const struct flow *flow,
 				 enum direction direction, __u32 now, struct found *found)
 {
 	struct conn *conn = conn_at(seen->location);
 
-	if (!conn || !is_of(conn, flow, direction, now))
-		return 0;
-	found->location = seen->location;
-	found->dest = READ_ONCE(conn->dest);
-	found->life = READ_ONCE(*seen->at);
-	/* Taken over or marked dead while it was read: what was read may be another's. */
-	if (!is_same(found->life, seen->life))
-		return 0;
-	found->conn = conn;
-	return 1;
+	return conn && match_conn(conn, seen, LIFE_IDENTITY, flow, direction, now, found);
 }
 
 static __always_inline struct place place_of_flow(const struct flow *flow, enum direction direction)
@@ -212,7 +229,7 @@ static __always_inline int fetch(__u32 location, const struct flow *flow, enum d
 
 	if (!group)
 		return 0;
-	seen = see(group, (location - 1) % GROUP_CONNS, location);
+	seen = see_at(group, (location - 1) % GROUP_CONNS, location);
 	return phase_of(seen.life) == PHASE_LIVE && match(&seen, flow, direction, now, found);
 }
 
@@ -260,11 +277,6 @@ static __noinline void find_beyond(const struct flow *flow, enum direction direc
 		find_anywhere(flow, direction, now, found);
 }
 
-static __always_inline int has_key(__u32 life, const struct place *place)
-{
-	return (life & LIFE_KEY_MASK) == key_of(place);
-}
-
 /* What became of a search where connections are in the first place. */
 enum glance {
 	GLANCE_FOUND,
@@ -272,28 +284,38 @@ enum glance {
 	GLANCE_BEYOND,	/* it may be elsewhere */
 };
 
-/* glance_in looks where most connections are, and nearly all: in the first group, at their
- * favourite place there, and alone with their tag. */
+/*
+ * pick looks for a life where most connections are, and nearly all: in the first group, at their
+ * favourite place there, and alone with their tag. It is to have a key, and what else is wanted.
+ */
+static __always_inline enum glance pick(struct group *group, const struct place *place, __u32 mask,
+					__u32 want, struct seen *seen)
+{
+	__u64 alike = 1;
+
+	*seen = see(group, favourite_of(place), place);
+	if ((seen->life & mask) != want) {
+		fetch_ahead(place); /* the CPU guesses, and is here before the group is */
+		alike = lives_of(group, place);
+		*seen = see(group, lowest(alike), place);
+		if (unlikely(alike && (seen->life & mask) != want))
+			return GLANCE_BEYOND;
+	}
+	if (likely(alike))
+		return GLANCE_FOUND;
+	return READ_ONCE(group->passed) ? GLANCE_BEYOND : GLANCE_NOWHERE;
+}
+
 static __always_inline enum glance glance_in(struct group *group, const struct place *place,
 					     const struct flow *flow, enum direction direction,
 					     __u32 now, struct found *found)
 {
-	__u32 i = favourite_of(place);
 	struct seen seen;
-	__u64 alike = 1;
+	enum glance glance = pick(group, place, LIFE_KEY_MASK, key_of(place), &seen);
 
-	seen = see(group, i, place->first * GROUP_CONNS + i + 1);
-	if (!has_key(seen.life, place)) {
-		fetch_ahead(place); /* the CPU guesses, and is here before the group is */
-		alike = lives_of(group, place);
-		i = lowest(alike);
-		seen = see(group, i, place->first * GROUP_CONNS + i + 1);
-		if (unlikely(alike && !has_key(seen.life, place))) /* changed meanwhile */
-			return GLANCE_BEYOND;
-	}
-	if (likely(alike) && match(&seen, flow, direction, now, found))
-		return GLANCE_FOUND;
-	return alike || READ_ONCE(group->passed) ? GLANCE_BEYOND : GLANCE_NOWHERE;
+	if (glance != GLANCE_FOUND)
+		return glance;
+	return match(&seen, flow, direction, now, found) ? GLANCE_FOUND : GLANCE_BEYOND;
 }
 
 static __always_inline enum glance glance(const struct place *place, const struct flow *flow,

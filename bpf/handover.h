@@ -121,7 +121,9 @@ static __always_inline int finish_tunnel(struct __sk_buff *skb, const struct han
 	if (is_ipv4(&dest->rip)) {
 		struct iphdr outer;
 
-		write_outer_ipv4(&outer, &inner, dest, bpf_get_prandom_u32());
+		write_outer_ipv4(&outer, &inner, dest,
+				 inner.dont_fragment ? bpf_htonl(IP_DF)
+						     : (__u16)bpf_get_prandom_u32());
 		return put_outer(skb, &outer, sizeof(outer), bpf_htons(ETH_P_IP),
 				 BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, tunnel) &&
 		       put_shim_behind(skb, sizeof(outer), proto, inner.length, dest,

@@ -14,13 +14,13 @@ static __always_inline const struct interface *find_interface(__u32 ifindex)
 	return &settings.interfaces[ifindex & (INTERFACES - 1)];
 }
 
-/* is_without tells whether an interface is that of a number, and has none of some flags. */
-static __always_inline int is_without(const struct interface *interface, __u32 ifindex,
-				      enum interface_flags flags)
+/* All bits in which an interface differs from that of a number without some flags. */
+static __always_inline __u64 difference_without(const struct interface *interface, __u32 ifindex,
+						enum interface_flags flags)
 {
 	const __u64 number_and_flags = *(const __u64 *)interface;
 
-	return (number_and_flags & ((__u64)flags << 32 | ~0u)) == ifindex;
+	return (number_and_flags & ((__u64)flags << 32 | ~0u)) ^ ifindex;
 }
 
 /*

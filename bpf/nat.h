@@ -21,14 +21,24 @@ static __noinline __u16 udp_checksum(struct xdp_md *ctx, const union addr *src,
 	return csum ? csum : 0xffff;
 }
 
-/* replace_ipv4 changes an address in a header, and returns what checksums over it gain. */
+/*
+ * replace_ipv4_and changes an address in a header, and returns what checksums over it gain. The
+ * header's own gains what else was changed there, too.
+ */
+static __always_inline __u64 replace_ipv4_and(struct iphdr *ip, __be32 *addr, const union addr *to,
+					      __u64 gained)
+{
+	const __be32 next = to_ipv4(to);
+	__u64 change = csum_change32(*addr, next);
+
+	ip->check = csum_apply(ip->check, change + gained);
+	*addr = next;
+	return change;
+}
+
 static __always_inline __u64 replace_ipv4(struct iphdr *ip, __be32 *addr, const union addr *to)
 {
-	__u64 change = csum_change32(*addr, to_ipv4(to));
-
-	ip->check = csum_apply(ip->check, change);
-	*addr = to_ipv4(to);
-	return change;
+	return replace_ipv4_and(ip, addr, to, 0);
 }
 
 static __always_inline __u64 replace_ipv6(struct in6_addr *addr, const union addr *to)
@@ -55,8 +65,9 @@ static __always_inline void *check_of(void *l4, __u8 proto)
 /* follow_change lets a checksum of TCP or UDP that is there follow what it gains. */
 static __always_inline void follow_change(struct packet *pkt, __u64 change)
 {
-	*pkt->check = pkt->flow.proto == IPPROTO_TCP ? csum_apply(*pkt->check, change)
-						     : apply_udp(*pkt->check, change);
+	__u16 csum = csum_apply(*pkt->check, change);
+
+	*pkt->check = csum || pkt->flow.proto == IPPROTO_TCP ? csum : 0xffff;
 }
 
 static __always_inline void update_checksum(struct xdp_md *ctx, struct packet *pkt,

@@ -139,7 +139,7 @@ struct packet {
 
 static __always_inline struct moment present(void)
 {
-	if (clock_stands)
+	if (clock_shift == CLOCK_STANDS)
 		return (struct moment){ .now = test.now, .dice = test.dice, .fixed = 1 };
 	return (struct moment){ .now = bpf_jiffies64() >> clock_shift };
 }
@@ -158,7 +158,8 @@ static __always_inline __u32 roll(struct moment *moment)
 /* Of this network, loopback, multicast, reserved or broadcast. */
 static __always_inline int is_martian_ipv4(const union addr *addr)
 {
-	__u32 first = addr->bytes[12];
+	__be32 word = to_ipv4(addr);
+	__u32 first = *(const __u8 *)&word;
 
 	return first == 127 || first - 1 >= 223; /* 0 is, too */
 }

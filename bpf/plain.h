@@ -24,9 +24,12 @@
 #include "types.h"
 #include "vlan.h"
 
-/* No actions of XDP. */
-#define NOT_PLAIN -1
-#define NEW_PLAIN -2 /* plain, and the first of its connection: begin.h */
+/* What became of a packet. */
+enum plainness {
+	PLAIN_DONE,
+	PLAIN_NEW, /* it is plain, and the first of its connection: begin.h */
+	PLAIN_NOT, /* it is as it came */
+};
 
 /* A destination of which all but DEST_AVAILABLE is false is reached plainly. */
 #define DEST_SPECIAL (DEST_AVAILABLE | DEST_LOCAL | DEST_NO_ROUTE | DEST_NO_HOP)
@@ -35,20 +38,28 @@
 struct plain {
 	struct packet pkt;
 	struct found found;
-	enum glance seen;
 	const struct dest *dest;
 	__u32 now;
 	__u32 ifindex; /* by which it leaves */
+	int action;    /* of XDP, once it is done */
 };
 
-/* Whether a packet in the middle leaves a connection in its state. */
-static __always_inline int is_settled(const struct found *found)
-{
-	const __u32 settled = found->conn->proto == IPPROTO_TCP
-				      ? with_state(0, STATE_ESTABLISHED)
-				      : with_state(LIFE_CONFIRMED, STATE_UDP);
+/* What a header's checksum gains by one hop less: TTL is the low byte of its 16 bits. */
+#define GAIN_BY_HOP 0xfffe
 
-	return (found->life & with_state(LIFE_CONFIRMED, LIFE_STATE_MASK)) == settled;
+/*
+ * lessen_and_replace is lessen_hop_limit() and the replacement of an address, either the IPv4 or
+ * the IPv6 one, in one: a checksum follows both at once.
+ */
+static __always_inline __u64 lessen_and_replace(struct packet *pkt, __be32 *ipv4,
+						struct in6_addr *ipv6, const union addr *to)
+{
+	if (pkt->ipv6) {
+		pkt->ip6->hop_limit--;
+		return replace_ipv6(ipv6, to);
+	}
+	pkt->ip->ttl--;
+	return replace_ipv4_and(pkt->ip, ipv4, to, GAIN_BY_HOP);
 }
 
 /* translate changes a port, and lets the checksum follow what it gains by that and by an address.
@@ -66,14 +77,28 @@ static __always_inline int is_plain_dest(const struct dest *dest)
 	return (dest->flags & DEST_SPECIAL) == DEST_AVAILABLE;
 }
 
-static __always_inline int find_plain(struct plain *plain, enum direction direction)
+/* What was seen of a connection that a packet in the middle leaves in its state, or of none. */
+static __always_inline enum glance pick_settled(const struct packet *pkt, enum direction direction,
+						struct seen *seen)
 {
-	struct packet *pkt = &plain->pkt;
 	struct place place = place_of_flow(&pkt->flow, direction);
 
-	plain->seen = glance(&place, &pkt->flow, direction, plain->now, &plain->found);
-	if (plain->seen != GLANCE_FOUND || !is_settled(&plain->found))
+	return pick(first_group(&place), &place, LIFE_KEY_MASK | SETTLED_MASK,
+		    key_of(&place) | settled_by(pkt), seen);
+}
+
+/* find_settled finds it, and its destination, if that is reached plainly. */
+static __always_inline int find_settled(struct plain *plain, const struct seen *seen,
+					enum direction direction)
+{
+	struct packet *pkt = &plain->pkt;
+	struct conn *conn = conn_at(seen->location);
+
+	plain->now = present().now;
+	reread(pkt);
+	if (!conn || !match_conn(conn, seen, ~0u, &pkt->flow, direction, plain->now, &plain->found))
 		return 0;
+	reread(pkt);
 	plain->dest = &dests[plain->found.dest & (DESTS - 1)];
 	return is_plain_dest(plain->dest);
 }
@@ -102,109 +127,54 @@ static __always_inline int may_go_on(const struct plain *plain, enum forwarding 
 	       (forwarding != FORWARDING_MASQ || may_be_translated(pkt, vport));
 }
 
-/* throw_id is the id of a tunnel's packet that may be fragmented. */
-static __always_inline __u16 throw_id(void)
+/* The second word of an outer header: encapsulate(). */
+static __always_inline __be32 fragment_of(const struct inner *inner)
 {
-	struct moment moment = present();
-
-	return roll(&moment);
+	if (inner->dont_fragment)
+		return bpf_htonl(IP_DF);
+	return clock_shift == CLOCK_STANDS ? (__u16)test.dice : new_id();
 }
 
-static __always_inline int encapsulate_plain(struct xdp_md *ctx, struct packet *pkt,
-					     const struct dest *dest)
+static __always_inline int encapsulate_plain(struct xdp_md *ctx, struct plain *plain)
 {
-	struct inner inner = inner_of(pkt);
+	struct inner inner = inner_of(&plain->pkt);
 
-	if (!is_ipv4(&dest->rip))
-		return put_ipv6(ctx, pkt, dest, &inner);
-	return put_ipv4(ctx, pkt, dest, &inner, inner.dont_fragment ? 0 : throw_id());
+	if (is_ipv4(&plain->dest->rip))
+		return put_ipv4(ctx, &plain->pkt, plain->dest, &inner, fragment_of(&inner));
+	return put_ipv6(ctx, &plain->pkt, plain->dest, &inner);
 }
 
-static __always_inline enum verdict forward_plain(struct xdp_md *ctx, struct plain *plain,
-						  enum forwarding forwarding)
+/* forward_plain makes a request what goes to its real server; 0: there is no room for that. */
+static __always_inline int forward_plain(struct xdp_md *ctx, struct plain *plain,
+					 enum forwarding forwarding)
 {
 	const struct dest *dest = plain->dest;
 	struct packet *pkt = &plain->pkt;
 	struct ports *ports = pkt->l4;
-	enum verdict verdict = VERDICT_ROUTE;
 
-	lessen_hop_limit(pkt);
+	plain->ifindex = dest->next.ifindex;
+	if (forwarding == FORWARDING_MASQ)
+		translate(pkt,
+			  lessen_and_replace(pkt, &pkt->ip->daddr, &pkt->ip6->daddr, &dest->rip),
+			  &ports->dest, real_port(plain->found.conn->flags, dest, ports->dest));
+	else
+		lessen_hop_limit(pkt);
+	if (forwarding == FORWARDING_TUNNEL && !encapsulate_plain(ctx, plain))
+		return 0;
+	address_ether(pkt->eth, &dest->next);
+	return 1;
+}
+
+static __always_inline enum verdict verdict_of(enum forwarding forwarding)
+{
 	switch (forwarding) {
 	case FORWARDING_MASQ:
-		translate(pkt, replace_destination(pkt, &dest->rip), &ports->dest,
-			  real_port(plain->found.conn->flags, dest, ports->dest));
-		verdict = VERDICT_MASQ_IN;
-		break;
+		return VERDICT_MASQ_IN;
 	case FORWARDING_TUNNEL:
-		if (!encapsulate_plain(ctx, pkt, dest))
-			return VERDICT_NO_ROOM;
-		verdict = VERDICT_TUNNEL;
-		break;
+		return VERDICT_TUNNEL;
 	default:
-		break;
+		return VERDICT_ROUTE;
 	}
-	address_ether(pkt->eth, &dest->next);
-	plain->ifindex = dest->next.ifindex;
-	return verdict;
-}
-
-/* request_by goes on with a request that is found, by a method that is known when it is compiled.
- */
-static __always_inline enum verdict request_by(struct xdp_md *ctx, struct plain *plain,
-					       enum forwarding forwarding)
-{
-	struct conn *conn = plain->found.conn;
-
-	if (!may_go_on(plain, forwarding, conn->vport))
-		return VERDICT_COUNT;
-	count_in(plain->found.dest, plain->pkt.length);
-	count_request(conn);
-	stay(conn, state_of(plain->found.life), HALF_INPUT, plain->dest->timeouts, plain->now);
-	return forward_plain(ctx, plain, forwarding);
-}
-
-/* VERDICT_COUNT: it is not plain. */
-static __always_inline enum verdict request_plain(struct xdp_md *ctx, struct plain *plain)
-{
-	if (!find_plain(plain, REQUEST))
-		return VERDICT_COUNT;
-	switch (forwarding_of(plain->found.conn)) {
-	case FORWARDING_MASQ:
-		return request_by(ctx, plain, FORWARDING_MASQ);
-	case FORWARDING_TUNNEL:
-		return request_by(ctx, plain, FORWARDING_TUNNEL);
-	case FORWARDING_ROUTE:
-		return request_by(ctx, plain, FORWARDING_ROUTE);
-	default:
-		return VERDICT_COUNT;
-	}
-}
-
-/* Likewise. */
-static __always_inline enum verdict reply_plain(struct xdp_md *ctx, struct plain *plain)
-{
-	const struct interface *from = find_interface(ctx->ingress_ifindex), *out;
-	struct packet *pkt = &plain->pkt;
-	struct conn *conn;
-	struct hop next;
-
-	if (!find_plain(plain, REPLY))
-		return VERDICT_COUNT;
-	conn = plain->found.conn;
-	out = find_interface(conn->rest.hop.ifindex);
-	if (conn->hop_epoch != READ_ONCE(settings.epoch) || !out->ifindex ||
-	    (__u16)out->ifindex != conn->rest.hop.ifindex || out->flags & INTERFACE_LOCAL ||
-	    pkt->length > out->mtu || is_merged(pkt, from) || !may_be_translated(pkt, conn->vport))
-		return VERDICT_COUNT;
-	count_out(plain->found.dest, pkt->length);
-	stay(conn, state_of(plain->found.life), HALF_OUTPUT, plain->dest->timeouts, plain->now);
-	lessen_hop_limit(pkt);
-	translate(pkt, replace_source(pkt, &conn->vip), &((struct ports *)pkt->l4)->source,
-		  conn->vport);
-	next = client_hop_by(&conn->rest.hop, out);
-	address_ether(pkt->eth, &next);
-	plain->ifindex = next.ifindex;
-	return VERDICT_MASQ_OUT;
 }
 
 static __always_inline int send_by_known(struct xdp_md *ctx, __u32 ifindex)
@@ -214,62 +184,141 @@ static __always_inline int send_by_known(struct xdp_md *ctx, __u32 ifindex)
 	return likely(action != XDP_DROP) ? action : send_tagged(ctx, ifindex);
 }
 
-/* send_plain sends what is forwarded, and counts it. */
-static __always_inline int send_plain(struct xdp_md *ctx, const struct plain *plain,
-				      enum verdict verdict)
+static __always_inline enum plainness drop_plain(struct plain *plain, enum verdict verdict)
 {
-	int action = verdict == VERDICT_NO_ROOM ? XDP_DROP : send_by_known(ctx, plain->ifindex);
-
-	if (unlikely(action == XDP_DROP) && verdict != VERDICT_NO_ROOM)
-		verdict = VERDICT_NO_PORT;
+	plain->action = XDP_DROP;
 	note_verdict(verdict, state_of(plain->found.life));
-	return action;
+	return PLAIN_DONE;
+}
+
+/* send_plain sends what is forwarded, and counts it. */
+static __always_inline enum plainness send_plain(struct xdp_md *ctx, struct plain *plain,
+						 enum verdict verdict)
+{
+	plain->action = send_by_known(ctx, plain->ifindex);
+	if (unlikely(plain->action == XDP_DROP))
+		return drop_plain(plain, VERDICT_NO_PORT);
+	note_verdict(verdict, state_of(plain->found.life));
+	return PLAIN_DONE;
+}
+
+/* request_by goes on with a request that is found, likewise. */
+static __always_inline enum plainness request_by(struct xdp_md *ctx, struct plain *plain,
+						 enum forwarding forwarding)
+{
+	struct conn *conn = plain->found.conn;
+
+	if (!may_go_on(plain, forwarding, conn->vport))
+		return PLAIN_NOT;
+	stay(conn, state_of(plain->found.life), HALF_INPUT, plain->dest->timeouts, plain->now);
+	count_request(conn);
+	if (!forward_plain(ctx, plain, forwarding)) {
+		count_in(plain->found.dest, plain->pkt.length);
+		return drop_plain(plain, VERDICT_NO_ROOM);
+	}
+	count_in(plain->found.dest, plain->pkt.length);
+	return send_plain(ctx, plain, verdict_of(forwarding));
+}
+
+/*
+ * Of a packet that belongs to no connection here: whether it begins one. What a real server says
+ * to a VIP may be of one in which that is the client: a reply.
+ */
+static __always_inline enum plainness begins(const struct packet *pkt)
+{
+	return may_be_rip(&pkt->flow.src) ? PLAIN_NOT : PLAIN_NEW;
+}
+
+static __always_inline enum plainness request_plain(struct xdp_md *ctx, struct plain *plain)
+{
+	const struct packet *pkt = &plain->pkt;
+	enum glance glance;
+	struct seen seen;
+
+	if (!is_midstream(pkt))
+		return is_opening(pkt) ? begins(pkt) : PLAIN_NOT;
+	glance = pick_settled(pkt, REQUEST, &seen);
+	if (glance == GLANCE_NOWHERE && pkt->flow.proto == IPPROTO_UDP)
+		return begins(pkt);
+	if (glance != GLANCE_FOUND || !find_settled(plain, &seen, REQUEST))
+		return PLAIN_NOT;
+	switch (forwarding_of(plain->found.conn)) {
+	case FORWARDING_MASQ:
+		return request_by(ctx, plain, FORWARDING_MASQ);
+	case FORWARDING_TUNNEL:
+		return request_by(ctx, plain, FORWARDING_TUNNEL);
+	case FORWARDING_ROUTE:
+		return request_by(ctx, plain, FORWARDING_ROUTE);
+	default:
+		return PLAIN_NOT;
+	}
+}
+
+static __always_inline enum plainness reply_plain(struct xdp_md *ctx, struct plain *plain)
+{
+	const struct interface *from = find_interface(ctx->ingress_ifindex), *out;
+	struct packet *pkt = &plain->pkt;
+	struct conn *conn;
+	struct seen seen;
+	struct hop next;
+
+	if (!is_midstream(pkt) || pick_settled(pkt, REPLY, &seen) != GLANCE_FOUND ||
+	    !find_settled(plain, &seen, REPLY))
+		return PLAIN_NOT;
+	conn = plain->found.conn;
+	out = find_interface(conn->rest.hop.ifindex);
+	if (conn->hop_epoch != READ_ONCE(settings.epoch) || !out->ifindex ||
+	    (__u16)out->ifindex != conn->rest.hop.ifindex || out->flags & INTERFACE_LOCAL ||
+	    pkt->length > out->mtu || is_merged(pkt, from) || !may_be_translated(pkt, conn->vport))
+		return PLAIN_NOT;
+	count_out(plain->found.dest, pkt->length);
+	stay(conn, state_of(plain->found.life), HALF_OUTPUT, plain->dest->timeouts, plain->now);
+	translate(pkt, lessen_and_replace(pkt, &pkt->ip->saddr, &pkt->ip6->saddr, &conn->vip),
+		  &((struct ports *)pkt->l4)->source, conn->vport);
+	next = client_hop_by(&conn->rest.hop, out);
+	address_ether(pkt->eth, &next);
+	plain->ifindex = next.ifindex;
+	return send_plain(ctx, plain, VERDICT_MASQ_OUT);
 }
 
 /* take_plain_of is take_plain() of one family, which is known when it is compiled. */
-static __always_inline int take_plain_of(struct xdp_md *ctx, int ipv6)
+static __always_inline enum plainness take_plain_of(struct xdp_md *ctx, struct plain *plain)
 {
-	struct plain plain = { .pkt.ipv6 = ipv6 };
+	struct packet *pkt = &plain->pkt;
 	__u32 ifindex = ctx->ingress_ifindex;
-	enum verdict verdict;
-	int out;
+	int in;
 
-	if (!read_plain(ctx, &plain.pkt))
-		return NOT_PLAIN;
-	out = may_be_rip(&plain.pkt.flow.src);
-	if (!out && !may_be_vip(&plain.pkt.flow.dst)) {
+	if (!read_plain(ctx, pkt))
+		return PLAIN_NOT;
+	in = may_be_vip(&pkt->flow.dst);
+	if (!in && !may_be_rip(&pkt->flow.src)) {
+		if (unlikely(settings.fronts)) /* it may be a tunnel */
+			return PLAIN_NOT;
 		note_verdict(VERDICT_NOT_OURS, STATE_NONE);
-		return XDP_PASS;
+		plain->action = XDP_PASS;
+		return PLAIN_DONE;
 	}
-	if (!came_plainly(&plain.pkt, find_interface(ifindex), ifindex))
-		return NOT_PLAIN;
-	if (!is_midstream(&plain.pkt))
-		return !out && is_opening(&plain.pkt) ? NEW_PLAIN : NOT_PLAIN;
-	plain.now = present().now;
-	verdict = out ? reply_plain(ctx, &plain) : request_plain(ctx, &plain);
-	if (verdict != VERDICT_COUNT)
-		return send_plain(ctx, &plain, verdict);
-	return !out && plain.seen == GLANCE_NOWHERE && plain.pkt.flow.proto == IPPROTO_UDP
-		       ? NEW_PLAIN
-		       : NOT_PLAIN;
+	if (!came_plainly(pkt, find_interface(ifindex), ifindex))
+		return PLAIN_NOT;
+	return in ? request_plain(ctx, plain) : reply_plain(ctx, plain);
 }
 
-/* take_plain is the whole way of a plain packet; NOT_PLAIN: it is none, and as it came; NEW_PLAIN:
- * begin_plain() goes on with it. */
-static __always_inline int take_plain(struct xdp_md *ctx)
+/* take_plain is the whole way of a plain packet, up to an action. */
+static __always_inline enum plainness take_plain(struct xdp_md *ctx, int *action)
 {
-	struct packet pkt = { .ipv6 = 0 };
+	struct plain ipv4 = { .pkt.ipv6 = 0 }, ipv6 = { .pkt.ipv6 = 1 };
+	enum plainness plainness = PLAIN_NOT;
 
-	if (unlikely(settings.fronts) || !open_plain(ctx, &pkt))
-		return NOT_PLAIN;
-	switch (ether_type(pkt.eth)) {
-	case bpf_htons(ETH_P_IP):
-		return take_plain_of(ctx, 0);
-	case bpf_htons(ETH_P_IPV6):
-		return take_plain_of(ctx, 1);
-	default:
-		return NOT_PLAIN;
+	if (!open_plain(ctx, &ipv4.pkt))
+		return PLAIN_NOT;
+	if (ether_type(ipv4.pkt.eth) == bpf_htons(ETH_P_IP)) {
+		plainness = take_plain_of(ctx, &ipv4);
+		*action = ipv4.action;
+	} else if (ether_type(ipv4.pkt.eth) == bpf_htons(ETH_P_IPV6)) {
+		plainness = take_plain_of(ctx, &ipv6);
+		*action = ipv6.action;
 	}
+	return plainness;
 }
 
 #endif

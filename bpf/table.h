@@ -47,7 +47,10 @@ static __always_inline int is_same(__u32 life, __u32 other)
 	return identity_of(life) == identity_of(other);
 }
 
-/* Where a connection may be: its first group, and bits for its tag and its second one. */
+/*
+ * Where a connection may be: its first group, and bits for its tag, its favourite place and its
+ * second group. The tag's are where a life has them.
+ */
 struct place {
 	__u32 first;
 	__u32 rest;
@@ -94,7 +97,7 @@ static __always_inline struct place place_of(const union addr *client, __be16 po
 
 static __always_inline __u32 tag_of(const struct place *place)
 {
-	return place->rest & LIFE_TAG_MASK;
+	return place->rest >> LIFE_TAG_SHIFT & LIFE_TAG_MASK;
 }
 
 /* The second group: another than the first. */
@@ -111,7 +114,7 @@ static __always_inline __u32 second_of(const struct place *place)
  */
 static __always_inline __u32 favourite_of(const struct place *place)
 {
-	return (place->rest >> LIFE_TAG_BITS & 0xff) * GROUP_CONNS >> 8;
+	return (place->rest >> LIFE_STATE_SHIFT & 0xff) * GROUP_CONNS >> 8;
 }
 
 /* So many groups after the second are looked at; more, if they are full of the same client's port.

@@ -77,6 +77,7 @@ struct credit {
 
 /* What the director sets while packets flow. */
 struct director_settings {
+	struct interface interfaces[INTERFACES]; /* at ifindex modulo INTERFACES */
 	struct switches switches;
 	__u32 lblcr_expiration;	 /* of a destination in a set, in ticks */
 	__u32 postponement;	 /* of a template's end while it controls connections, in ticks */
@@ -93,8 +94,6 @@ struct director_settings {
 	enum wildcards wildcards;
 	__u32 fronts; /* directors in front, that send packets here in tunnels: how many */
 	__u16 front_segments[2]; /* largest of TCP that their tunnels hold, of IPv4 and IPv6 */
-	/* At the end: instructions reach 32 KiB from where settings begin. */
-	struct interface interfaces[INTERFACES];   /* at ifindex modulo INTERFACES */
 	struct timeout_set timeouts[TIMEOUT_SETS]; /* the first is that of --set */
 };
 

@@ -24,6 +24,9 @@ type clock struct {
 // ticksPerSecond is what shift aims at, from below.
 const ticksPerSecond = 16
 
+// clockStands is the shift of a datapath whose clock a test sets: bpf/maps.h, CLOCK_STANDS.
+const clockStands = 64
+
 // newClock learns how long a jiffy is, and when one began. Jiffies follow the
 // monotonic clock, so that this is good for as long as the machine runs.
 func newClock() (clock, error) {

@@ -150,7 +150,14 @@ type directorDestLoad struct {
 }
 
 type directorDirectorSettings struct {
-	_        structs.HostLayout
+	_          structs.HostLayout
+	Interfaces [1024]struct {
+		_       structs.HostLayout
+		Ifindex uint32
+		Flags   uint32
+		Mac     [6]uint8
+		Mtu     uint16
+	}
 	Switches struct {
 		_                       structs.HostLayout
 		ConnReuseMode           uint32
@@ -182,14 +189,7 @@ type directorDirectorSettings struct {
 	Wildcards        uint32
 	Fronts           uint32
 	FrontSegments    [2]uint16
-	Interfaces       [1024]struct {
-		_       structs.HostLayout
-		Ifindex uint32
-		Flags   uint32
-		Mac     [6]uint8
-		Mtu     uint16
-	}
-	Timeouts [256]struct {
+	Timeouts         [256]struct {
 		_      structs.HostLayout
 		States [32]uint32
 	}
@@ -719,7 +719,6 @@ const (
 	directorProgTakeNew        = "take_new"
 	directorVarClock           = "clock"
 	directorVarClockShift      = "clock_shift"
-	directorVarClockStands     = "clock_stands"
 	directorVarCrc32cTable     = "crc32c_table"
 	directorVarGroupCount      = "group_count"
 	directorVarHashSeed        = "hash_seed"
@@ -833,7 +832,6 @@ type directorMapSpecs struct {
 type directorVariableSpecs struct {
 	Clock       *ebpf.VariableSpec `ebpf:"clock"`
 	ClockShift  *ebpf.VariableSpec `ebpf:"clock_shift"`
-	ClockStands *ebpf.VariableSpec `ebpf:"clock_stands"`
 	Crc32cTable *ebpf.VariableSpec `ebpf:"crc32c_table"`
 	GroupCount  *ebpf.VariableSpec `ebpf:"group_count"`
 	HashSeed    *ebpf.VariableSpec `ebpf:"hash_seed"`
@@ -954,7 +952,6 @@ func (m *directorMaps) Close() error {
 type directorVariables struct {
 	Clock       *ebpf.Variable `ebpf:"clock"`
 	ClockShift  *ebpf.Variable `ebpf:"clock_shift"`
-	ClockStands *ebpf.Variable `ebpf:"clock_stands"`
 	Crc32cTable *ebpf.Variable `ebpf:"crc32c_table"`
 	GroupCount  *ebpf.Variable `ebpf:"group_count"`
 	HashSeed    *ebpf.Variable `ebpf:"hash_seed"`

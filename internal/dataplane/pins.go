@@ -117,12 +117,15 @@ func (d *Dataplane) setConstants(spec *ebpf.CollectionSpec, at variables, pinned
 		groups = at.groupsIn(m)
 	}
 	at.makeRoom(spec, groups)
+	shift := d.clock.shift
+	if d.config.clockStands {
+		shift = clockStands
+	}
 	spec.Maps[directorMapConns].MaxEntries = groups * uint32(groupConns)
 	for name, value := range map[string]any{
 		directorVarGroupCount:  groups,
 		directorVarHashSeed:    pinned.identity.Seed,
-		directorVarClockShift:  d.clock.shift,
-		directorVarClockStands: d.config.clockStands,
+		directorVarClockShift:  shift,
 		directorVarCrc32cTable: crc32cTable(),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
