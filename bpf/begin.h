@@ -20,13 +20,14 @@
 struct site {
 	struct place place;
 	struct group *group; /* the first */
+	int kin;	     /* others with its tag may be there */
 };
 
 /*
  * is_known tells whether the packet has a connection. UDP's has not: director() has looked
  * (plain.h).
  */
-static __always_inline int is_known(struct plain *plain, const struct site *site)
+static __always_inline int is_known(struct plain *plain, struct site *site)
 {
 	const struct packet *pkt = &plain->pkt;
 	struct found found;
@@ -36,8 +37,11 @@ static __always_inline int is_known(struct plain *plain, const struct site *site
 	if (pkt->flow.proto == IPPROTO_UDP)
 		return 0;
 	seen = glance_in(site->group, &site->place, &pkt->flow, REQUEST, plain->now, &found);
-	if (seen != GLANCE_BEYOND)
-		return seen == GLANCE_FOUND;
+	if (seen == GLANCE_NOWHERE || (seen == GLANCE_PASSED && !is_past(&site->place)))
+		return 0;
+	if (seen == GLANCE_FOUND)
+		return 1;
+	site->kin = 1;
 	found = (struct found){};
 	flow = pkt->flow; /* so that only here it is in memory */
 	find_beyond(&flow, REQUEST, plain->now, &found);
@@ -106,6 +110,11 @@ static __always_inline __u32 *claim_site(const struct site *site, __u32 now, __u
 		*location = place->first * GROUP_CONNS + i + 1;
 		return at;
 	}
+	if (is_flooded(place) && !site->kin) {
+		*location = displace_in(site->group, place->first, place, now);
+		if (likely(*location))
+			return life_of(*location);
+	}
 	*location = find_room(place->first, place->rest, now);
 	return *location ? life_of(*location) : NULL;
 }
@@ -140,8 +149,7 @@ static __always_inline int is_ours(const struct plain *plain, const struct site 
 	struct found found;
 	struct flow flow;
 
-	if (likely(count_alike_in(site->group, &site->place) <= 1) ||
-	    is_alone(site->place.first, site->place.rest))
+	if (likely(count_alike_from(site->group, &site->place) <= 1))
 		return 1;
 	found = plain->found;
 	flow = plain->pkt.flow;
@@ -191,7 +199,7 @@ static __always_inline enum plainness begin_and_send(struct xdp_md *ctx, struct 
 static __always_inline enum plainness begin_plain_of(struct xdp_md *ctx, struct plain *plain)
 {
 	struct packet *pkt = &plain->pkt;
-	struct site site;
+	struct site site = { .kin = 0 };
 
 	if (!open_plain(ctx, pkt))
 		return PLAIN_NOT;

@@ -10,80 +10,16 @@
 
 #include "control.h"
 #include "evict.h"
-#include "load.h"
 #include "maps.h"
 #include "packet.h"
+#include "pressure.h"
 #include "table.h"
-#include "tcp.h"
+#include "take.h"
 #include "types.h"
 
 static __always_inline int is_expired(const struct conn *conn, __u32 now)
 {
 	return (__s32)(READ_ONCE(conn->expires) - now) <= 0 && !is_controlling(conn);
-}
-
-/*
- * The generation is when the place was taken, in ticks: it tells the age of
- * those that must give way. It differs from the last one's in any case.
- */
-static __always_inline __u32 next_life(__u32 life, __u32 tag, __u32 now)
-{
-	__u32 generation = now & LIFE_GENERATION_MASK;
-
-	if (generation == life >> LIFE_GENERATION_SHIFT)
-		generation++;
-	return generation << LIFE_GENERATION_SHIFT | tag << LIFE_TAG_SHIFT | PHASE_BUSY;
-}
-
-/* take makes a life BUSY, if it is still what was seen, and ends what lived there. */
-static __always_inline __u32 take(struct group *group, __u32 index, __u32 i, __u32 seen, __u32 tag,
-				  __u32 now)
-{
-	__u32 location = index * GROUP_CONNS + i + 1, busy = next_life(seen, tag, now);
-	struct remains gone;
-	struct conn *conn;
-
-	if (__sync_val_compare_and_swap(life_at(group, i), seen, busy) != seen)
-		return 0;
-	if (phase_of(seen) != PHASE_LIVE)
-		return location;
-	conn = conn_at(location);
-	if (!conn)
-		return 0;
-	if (is_controlling(conn)) { /* it stays */
-		__sync_val_compare_and_swap(life_at(group, i), busy, seen);
-		return 0;
-	}
-	gone = remains_of(conn);
-	account_gone(&gone, is_active(state_of(seen)), now);
-	return location;
-}
-
-/* occupy makes a free life BUSY; 0: it is not free, or another CPU was quicker. */
-static __always_inline int occupy(__u32 *at, const struct place *place, __u32 now)
-{
-	__u32 life = READ_ONCE(*at);
-
-	return phase_of(life) == PHASE_FREE &&
-	       __sync_val_compare_and_swap(at, life, next_life(life, tag_of(place), now)) == life;
-}
-
-/* take_free takes a free place of a group: its location, or 0. */
-static __always_inline __u32 take_free(struct group *group, __u32 index, const struct place *place,
-				       __u32 now)
-{
-	/* Others may be quicker, but not for ever. */
-#pragma unroll
-	for (int tries = 0; tries < 2; tries++) {
-		__u64 free = free_lives(group);
-		__u32 i = lowest_from(free, favourite_of(place));
-
-		if (!free)
-			return 0;
-		if (occupy(life_at(group, i), place, now))
-			return index * GROUP_CONNS + i + 1;
-	}
-	return 0;
 }
 
 /* So many of one client's port in a group, and it is not others who crowd it. */
@@ -107,7 +43,71 @@ static __always_inline __u32 evict(__u32 turn, const struct place *place, __u32 
 	/* Another CPU may have been here meanwhile. */
 	if (readiness_of(life) == READY_NEVER)
 		return 0;
+	note_victim(life, now);
 	return take(group, index, i, life, tag_of(place), now);
+}
+
+/* displace_in takes the place of who gives way without a search in a group: its location, or 0. */
+static __always_inline __u32 displace_in(struct group *group, __u32 index,
+					 const struct place *place, __u32 now)
+{
+	__u64 yielding = yielding_lives(group, now);
+	__u32 i = lowest_from(yielding, favourite_of(place)), life;
+
+	if (!yielding)
+		return 0;
+	life = READ_ONCE(*life_at(group, i));
+	/* Another CPU may have been here meanwhile. */
+	if (!is_half_open(life))
+		return 0;
+	return take(group, index, i, life, tag_of(place), now);
+}
+
+/* The same as a function of its own, as the next: the stack is short. */
+__noinline __u32 displace(__u32 index, __u32 rest, __u32 now)
+{
+	const struct place place = { .first = index, .rest = rest };
+	struct group *group = group_at(index);
+
+	return group ? displace_in(group, index, &place, now) : 0;
+}
+
+/* is_for_second tells that who gives way without a search is none of a connection's first
+ * group, and may be of its second. */
+__noinline int is_for_second(__u32 first, __u32 now)
+{
+	const struct group *group = group_at(first);
+	__u32 many = group ? count_lives(half_open_lives(group)) : 0;
+
+	return many && many < PLENTY && !yielding_lives(group, now);
+}
+
+/* claim_under_flood takes a place without a search: its location, or 0. */
+static __always_inline __u32 claim_under_flood(struct group *group, struct group *second,
+					       const struct place *place, __u32 now)
+{
+	__u32 location;
+
+	if (is_crowd(group, place) || is_crowd(second, place))
+		return 0;
+	if (!is_for_second(place->first, now))
+		return displace(place->first, place->rest, now);
+	location = displace(second_of(place), place->rest, now);
+	if (location)
+		pass(group, PASSED_TO_SECOND, now);
+	return location;
+}
+
+/* claim_free takes a free place in the first two groups: its location, or 0. */
+static __always_inline __u32 claim_free(struct group *group, struct group *second,
+					const struct place *place, __u32 now)
+{
+	__u32 location = take_free(group, place->first, place, now);
+
+	if (location || !free_lives(second))
+		return location;
+	pass(group, PASSED_TO_SECOND, now);
+	return take_free(second, second_of(place), place, now);
 }
 
 /*
@@ -122,14 +122,13 @@ static __always_inline __u32 claim(const struct place *place, __u32 now)
 
 	if (!group || !second)
 		return 0;
-	location = take_free(group, place->first, place, now);
+	location = is_flooded(place) ? claim_under_flood(group, second, place, now) : 0;
 	if (location)
 		return location;
-	if (free_lives(second)) {
-		pass(group, PASSED_TO_SECOND, now);
-		location = take_free(second, second_of(place), place, now);
-		if (location)
-			return location;
+	location = claim_free(group, second, place, now);
+	if (location) {
+		note_room();
+		return location;
 	}
 	if (is_crowd(group, place) || is_crowd(second, place))
 		return 0;

@@ -244,28 +244,33 @@ static __always_inline int find_anywhere(const struct flow *flow, enum direction
 /* More than there are in two groups: there are others to look at. */
 #define ALIKE_BEYOND 32
 
-/* How many lives of its first group have the connection's tag, if nobody went past that. */
-static __always_inline __u32 count_alike_in(const struct group *group, const struct place *place)
+/* How many lives have the connection's tag, where it is if it went to its second group at most. */
+static __always_inline __u32 count_alike_from(const struct group *first, const struct place *place)
 {
-	return passed_from(group) == PASSED_NOT ? count_lives(lives_of(group, place))
-						: ALIKE_BEYOND;
+	__u32 count = count_lives(lives_of(first, place));
+	const struct group *second;
+
+	if (likely(passed_from(first) == PASSED_NOT))
+		return count;
+	second = group_at(second_of(place));
+	if (!second || passed_from(second) >= PASSED_BEYOND)
+		return ALIKE_BEYOND;
+	return count + count_lives(lives_of(second, place));
 }
 
-/* How many lives have the connection's tag, where it is if it went to its second group at most. */
 static __always_inline __u32 count_alike(const struct place *place)
 {
-	struct group *group = group_at(place->first);
-	__u32 count;
+	const struct group *first = group_at(place->first);
 
-	if (!group)
-		return ALIKE_BEYOND;
-	count = count_lives(lives_of(group, place));
-	if (passed_from(group) == PASSED_NOT)
-		return count;
-	group = group_at(second_of(place));
-	if (!group || passed_from(group) >= PASSED_BEYOND)
-		return ALIKE_BEYOND;
-	return count + count_lives(lives_of(group, place));
+	return first ? count_alike_from(first, place) : ALIKE_BEYOND;
+}
+
+/* is_past tells that a connection which is not in its first group may be beyond it. */
+static __always_inline int is_past(const struct place *place)
+{
+	const struct group *second = group_at(second_of(place));
+
+	return !second || passed_from(second) >= PASSED_BEYOND || lives_of(second, place);
 }
 
 static __noinline void find_beyond(const struct flow *flow, enum direction direction, __u32 now,
@@ -281,6 +286,7 @@ static __noinline void find_beyond(const struct flow *flow, enum direction direc
 enum glance {
 	GLANCE_FOUND,
 	GLANCE_NOWHERE, /* there is no such connection */
+	GLANCE_PASSED,	/* not in the first group, but somebody went past that */
 	GLANCE_BEYOND,	/* it may be elsewhere */
 };
 
@@ -303,7 +309,7 @@ static __always_inline enum glance pick(struct group *group, const struct place 
 	}
 	if (likely(alike))
 		return GLANCE_FOUND;
-	return READ_ONCE(group->passed) ? GLANCE_BEYOND : GLANCE_NOWHERE;
+	return READ_ONCE(group->passed) ? GLANCE_PASSED : GLANCE_NOWHERE;
 }
 
 static __always_inline enum glance glance_in(struct group *group, const struct place *place,

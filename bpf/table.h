@@ -233,19 +233,13 @@ static __always_inline struct conn *conn_at(__u32 location)
 	return bpf_map_lookup_elem(&conns, &key);
 }
 
-/*
- * fetch_ahead begins to read the entry at a connection's favourite place, which it may be
- * given, and its second group, where room is looked for if the first is full.
- */
+/* fetch_ahead begins to read the entry at a connection's favourite place, which it may be given. */
 static __always_inline void fetch_ahead(const struct place *place)
 {
 	const struct conn *conn = conn_at(place->first * GROUP_CONNS + favourite_of(place) + 1);
-	const struct group *second = group_at(second_of(place));
 
 	if (conn)
 		(void)READ_ONCE(conn->cip.halves[0]);
-	if (second)
-		(void)READ_ONCE(second->passed);
 }
 
 /* Where the life of what is at a location is. */

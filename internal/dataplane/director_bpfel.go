@@ -378,6 +378,13 @@ const (
 	directorMarkUseMARK_DELETED    directorMarkUse = 2
 )
 
+type directorPressure struct {
+	_      structs.HostLayout
+	InVain uint32
+	Kind   uint32
+	Age    uint32
+}
+
 type directorRemoval uint8
 
 const (
@@ -722,6 +729,7 @@ const (
 	directorVarCrc32cTable     = "crc32c_table"
 	directorVarGroupCount      = "group_count"
 	directorVarHashSeed        = "hash_seed"
+	directorVarPressure        = "pressure"
 	directorVarSettings        = "settings"
 	directorVarTest            = "test"
 )
@@ -835,6 +843,7 @@ type directorVariableSpecs struct {
 	Crc32cTable *ebpf.VariableSpec `ebpf:"crc32c_table"`
 	GroupCount  *ebpf.VariableSpec `ebpf:"group_count"`
 	HashSeed    *ebpf.VariableSpec `ebpf:"hash_seed"`
+	Pressure    *ebpf.VariableSpec `ebpf:"pressure"`
 	Settings    *ebpf.VariableSpec `ebpf:"settings"`
 	Test        *ebpf.VariableSpec `ebpf:"test"`
 }
@@ -955,6 +964,7 @@ type directorVariables struct {
 	Crc32cTable *ebpf.Variable `ebpf:"crc32c_table"`
 	GroupCount  *ebpf.Variable `ebpf:"group_count"`
 	HashSeed    *ebpf.Variable `ebpf:"hash_seed"`
+	Pressure    *ebpf.Variable `ebpf:"pressure"`
 	Settings    *ebpf.Variable `ebpf:"settings"`
 	Test        *ebpf.Variable `ebpf:"test"`
 }
