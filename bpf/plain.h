@@ -220,15 +220,6 @@ static __always_inline enum plainness request_by(struct xdp_md *ctx, struct plai
 	return send_plain(ctx, plain, verdict_of(forwarding));
 }
 
-/*
- * Of a packet that belongs to no connection here: whether it begins one. What a real server says
- * to a VIP may be of one in which that is the client: a reply.
- */
-static __always_inline enum plainness begins(const struct packet *pkt)
-{
-	return may_be_rip(&pkt->flow.src) ? PLAIN_NOT : PLAIN_NEW;
-}
-
 static __always_inline enum plainness request_plain(struct xdp_md *ctx, struct plain *plain)
 {
 	const struct packet *pkt = &plain->pkt;
@@ -236,10 +227,10 @@ static __always_inline enum plainness request_plain(struct xdp_md *ctx, struct p
 	struct seen seen;
 
 	if (!is_midstream(pkt))
-		return is_opening(pkt) ? begins(pkt) : PLAIN_NOT;
+		return is_opening(pkt) ? PLAIN_NEW : PLAIN_NOT;
 	glance = pick_settled(pkt, REQUEST, &seen);
 	if (glance == GLANCE_NOWHERE && pkt->flow.proto == IPPROTO_UDP)
-		return begins(pkt);
+		return PLAIN_NEW;
 	if (glance != GLANCE_FOUND || !find_settled(plain, &seen, REQUEST))
 		return PLAIN_NOT;
 	switch (forwarding_of(plain->found.conn)) {
@@ -286,12 +277,12 @@ static __always_inline enum plainness take_plain_of(struct xdp_md *ctx, struct p
 {
 	struct packet *pkt = &plain->pkt;
 	__u32 ifindex = ctx->ingress_ifindex;
-	int in;
+	int out;
 
 	if (!read_plain(ctx, pkt))
 		return PLAIN_NOT;
-	in = may_be_vip(&pkt->flow.dst);
-	if (!in && !may_be_rip(&pkt->flow.src)) {
+	out = may_be_rip(&pkt->flow.src);
+	if (!out && !may_be_vip(&pkt->flow.dst)) {
 		if (unlikely(settings.fronts)) /* it may be a tunnel */
 			return PLAIN_NOT;
 		note_verdict(VERDICT_NOT_OURS, STATE_NONE);
@@ -300,7 +291,8 @@ static __always_inline enum plainness take_plain_of(struct xdp_md *ctx, struct p
 	}
 	if (!came_plainly(pkt, find_interface(ifindex), ifindex))
 		return PLAIN_NOT;
-	return in ? request_plain(ctx, plain) : reply_plain(ctx, plain);
+	/* What a real server says to a VIP may be either: direct() looks for a reply first. */
+	return out ? reply_plain(ctx, plain) : request_plain(ctx, plain);
 }
 
 /* take_plain is the whole way of a plain packet, up to an action. */

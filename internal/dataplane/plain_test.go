@@ -70,6 +70,34 @@ func TestPlainPacketsInOtherFamily(t *testing.T) {
 	}
 }
 
+// A NAT real server that is a client, too, may send its request from the port that it serves at. If
+// that is an answer to a client of its own, who has the VIP's address, or a stray, it is so first of
+// all (ip_vs_core.c: ip_vs_out_hook()).
+func TestPlainRequestOfRealServer(t *testing.T) {
+	sip := netip.MustParseAddrPort("10.0.0.80:5060")
+	request := frame(serverMAC(11), udp(netip.MustParseAddrPort("192.168.1.11:5060"), sip, make([]byte, 100)...))
+	for _, method := range []string{"-m", "-g", "-i"} {
+		t.Run(method, func(t *testing.T) {
+			b := newBench(t, "-A -u 10.0.0.80:5060 -s rr", "-a -u 10.0.0.80:5060 -r 192.168.1.12 "+method)
+			b.sendFrame(request)
+			b.sendFrame(request) // confirms
+			b.checkBothWays(request)
+
+			b.apply("-A -u 10.0.0.81:5060 -s rr", "-a -u 10.0.0.81:5060 -r 192.168.1.11 -m")
+			b.set("nat_icmp_send", "1")
+			if o := b.sendFrame(request); o.verdict != "stray" {
+				t.Errorf("of no connection in which it is the server: %s, want stray", o.verdict)
+			}
+
+			b.send(clientMAC, udp(sip, netip.MustParseAddrPort("10.0.0.81:5060"), 'x'))
+			if o := b.sendFrame(request); o.verdict != "masq-out" {
+				t.Errorf("to its own client: %s, want masq-out", o.verdict)
+			}
+			b.checkBothWays(request)
+		})
+	}
+}
+
 // checkBothWays sends a packet by each way, and by the short one while there is no other.
 func (b *bench) checkBothWays(frame []byte) {
 	b.t.Helper()
