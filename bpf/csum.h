@@ -9,6 +9,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "addr.h"
+#include "bytes.h"
 
 /*
  * csum_fold folds a sum below 2^47, what 32768 whole words come to at most: below 2^32, then
@@ -72,7 +73,7 @@ static __always_inline __u16 csum_apply(__u16 csum, __u64 change)
  */
 static __always_inline void decrement_ttl(struct iphdr *ip)
 {
-	__u32 *word = (__u32 *)&ip->ttl;
+	bytes4 *word = (bytes4 *)&ip->ttl;
 	__u64 sum = (__u64)*word + 0x10000 - 1;
 
 	*word = sum + ((sum + 0x10000) >> 32 << 16);

@@ -9,12 +9,8 @@
 #include <linux/if_ether.h>
 #include <linux/types.h>
 
+#include "bytes.h"
 #include "types.h"
-
-/* Any bytes as a word. */
-typedef __u16 __attribute__((__may_alias__)) bytes2;
-typedef __u32 __attribute__((__may_alias__)) bytes4;
-typedef __u64 __attribute__((__may_alias__)) bytes8;
 
 static __always_inline __be16 ether_type(const struct ethhdr *eth)
 {
