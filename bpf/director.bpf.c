@@ -73,7 +73,7 @@ static __always_inline enum verdict reply(struct xdp_md *ctx, struct packet *pkt
 		return VERDICT_REPLY_EXPIRED;
 	if (unlikely(is_killed(found))) {
 		if (pkt->event != EVENT_RST) {
-			found->conn->flags |= CONN_SERVER_TOLD;
+			found->conn->flags &= ~CONN_SERVER_UNTOLD;
 			return VERDICT_RESET;
 		}
 		return forward_reply(ctx, pkt, found->conn, from);

@@ -64,7 +64,7 @@ static __always_inline void kill(struct found *found, __u32 now)
 	__u32 life = with_state(found->life, STATE_KILLED);
 	struct conn *conn = found->conn;
 
-	conn->flags &= ~(CONN_SERVER_TOLD | CONN_CLIENT_TOLD);
+	conn->flags |= CONN_PACKETS;
 	if (!exchange(found, life))
 		return;
 	if (is_active(state_of(found->life)))
@@ -240,11 +240,11 @@ static __noinline enum verdict part(struct xdp_md *ctx, struct packet *pkt, stru
 	}
 	if (pkt->event == EVENT_RST)
 		return dest ? VERDICT_COUNT : VERDICT_DESTINATION_GONE;
-	if (dest && dest->next.ifindex && hop_limit(pkt) > 1 && !(conn->flags & CONN_SERVER_TOLD)) {
-		conn->flags |= CONN_SERVER_TOLD;
+	if (dest && dest->next.ifindex && hop_limit(pkt) > 1 && conn->flags & CONN_SERVER_UNTOLD) {
+		conn->flags &= ~CONN_SERVER_UNTOLD;
 		return become_reset(ctx, pkt, 0) ? VERDICT_COUNT : VERDICT_NO_ROOM;
 	}
-	conn->flags = (conn->flags & ~CONN_SERVER_TOLD) | CONN_CLIENT_TOLD;
+	conn->flags = (conn->flags & ~CONN_CLIENT_UNTOLD) | CONN_SERVER_UNTOLD;
 	return VERDICT_RESET;
 }
 

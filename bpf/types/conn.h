@@ -52,10 +52,11 @@ enum conn_flags {
 				 assured */
 	CONN_KEEPS_PORT = 16, /* the real server's port is the virtual one, whatever its destination
 				 says */
-	CONN_SERVER_TOLD = 0x20, /* killed: the client's last packet went to the real server */
-	CONN_CLIENT_TOLD = 0x40, /* killed: the client was told */
-	CONN_PACKETS = 0xe0,	 /* mask, the highest bits: how many came from the client, 7 or
-				    more: 7; for drop_entry */
+	CONN_SERVER_UNTOLD = 0x20, /* killed: the client's next packet goes to the real server */
+	CONN_CLIENT_UNTOLD = 0x40, /* killed: the client does not know */
+	CONN_PACKETS = 0xe0,	   /* mask, the highest bits: how many came from the client, 7 or
+				      more: 7; for drop_entry. All are set by who kills: a packet
+				      that found the connection before then is not counted */
 } __attribute__((packed));
 
 #define CONN_PACKETS_SHIFT 5

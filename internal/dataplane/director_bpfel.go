@@ -90,12 +90,12 @@ type directorConn struct {
 type directorConnFlags uint8
 
 const (
-	directorConnFlagsCONN_FORWARDING  directorConnFlags = 7
-	directorConnFlagsCONN_CONFIRMED   directorConnFlags = 8
-	directorConnFlagsCONN_KEEPS_PORT  directorConnFlags = 16
-	directorConnFlagsCONN_SERVER_TOLD directorConnFlags = 32
-	directorConnFlagsCONN_CLIENT_TOLD directorConnFlags = 64
-	directorConnFlagsCONN_PACKETS     directorConnFlags = 224
+	directorConnFlagsCONN_FORWARDING    directorConnFlags = 7
+	directorConnFlagsCONN_CONFIRMED     directorConnFlags = 8
+	directorConnFlagsCONN_KEEPS_PORT    directorConnFlags = 16
+	directorConnFlagsCONN_SERVER_UNTOLD directorConnFlags = 32
+	directorConnFlagsCONN_CLIENT_UNTOLD directorConnFlags = 64
+	directorConnFlagsCONN_PACKETS       directorConnFlags = 224
 )
 
 type directorCredit struct {

@@ -39,7 +39,7 @@ func (d *Dataplane) kill(e entry, life, now uint32) {
 		d.end(e, life, now)
 		return
 	}
-	e.conn.Flags &^= directorConnFlagsCONN_PACKETS
+	e.conn.Flags |= directorConnFlagsCONN_PACKETS
 	const state = uint32(directorStateSTATE_KILLED) << lifeStateShift
 	dead := life&^(lifeStateMask<<lifeStateShift) | state
 	for !atomic.CompareAndSwapUint32(e.life, life, dead) {
@@ -91,7 +91,7 @@ func (d *Dataplane) Probes() (probes []Probe) {
 		}
 		entry := k.entry.conn
 		conn, live := d.read(k.entry, k.life, now)
-		if !live || atomic.LoadUint32(k.entry.life) != k.life || entry.Flags&directorConnFlagsCONN_CLIENT_TOLD != 0 {
+		if !live || atomic.LoadUint32(k.entry.life) != k.life || entry.Flags&directorConnFlagsCONN_CLIENT_UNTOLD == 0 {
 			continue
 		}
 		if k.round&(k.round-1) == 0 {

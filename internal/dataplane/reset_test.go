@@ -228,6 +228,26 @@ func TestRemovedService(t *testing.T) {
 	}
 }
 
+// A packet may find its connection just before a user kills that, and be counted after: both ends
+// are told all the same.
+func TestKilledWhileCounted(t *testing.T) {
+	b := established(t, "-g")
+	var conn *directorConn
+	for e := range b.live() {
+		conn = e.conn
+	}
+	conn.Flags &^= directorConnFlagsCONN_PACKETS // none so far
+	b.Kill(ipvs.ConnFilter{}, false)
+	if conn.Flags < directorConnFlagsCONN_PACKETS { // bpf/conn.h: count_request()
+		conn.Flags += 1 << packetsShift
+	}
+	for _, want := range []string{"route", "reset"} {
+		if o := b.send(clientMAC, tcp(client, vip, "A")); o.verdict != want {
+			t.Errorf("%s, want %s", o.verdict, want)
+		}
+	}
+}
+
 // A filter chooses; datagrams are forgotten, and counting changes nothing.
 func TestKill(t *testing.T) {
 	b := newBench(t, "-A -t 10.0.0.80:80 -s rr", "-a -t 10.0.0.80:80 -r 192.168.1.11:80 -g",
