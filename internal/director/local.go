@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/lvsx/lvsx/internal/host"
 	"github.com/lvsx/lvsx/internal/ipvs"
@@ -75,7 +76,10 @@ func (p *ports) addLocal() error {
 	if err := p.openLoopback(); err != nil {
 		return err
 	}
-	p.links = append(p.links, own)
+	// A director of another version may have left it.
+	if !slices.ContainsFunc(p.links, func(l host.Link) bool { return l.Index == own.Index }) {
+		p.links = append(p.links, own)
+	}
 	return host.InHostMounts(func() error {
 		if err := p.plane.AttachOwn(own.Index); err != nil {
 			return err

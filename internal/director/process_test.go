@@ -305,6 +305,23 @@ func (n *network) checkNoPins() {
 	})
 }
 
+// What a killed director of another version left is replaced, and its own interface taken on.
+func TestOtherVersionIsReplaced(t *testing.T) {
+	n := newNetwork(t, "replaced")
+	n.start("run", "a").stop(syscall.SIGKILL)
+	n.do(func() error {
+		return host.InHostMounts(func() error {
+			dir, err := host.PinDir()
+			return errors.Join(err, os.Remove(filepath.Join(dir, "identity")))
+		})
+	})
+	p := n.start("run", "a")
+	n.stopClean(p)
+	if strings.Contains(p.output.String(), "level=ERROR") {
+		t.Errorf("it says\n%s", p.output)
+	}
+}
+
 // A director that was killed leaves the datapath running, and the next one has
 // all services in the same order.
 func TestKilledDirector(t *testing.T) {
