@@ -40,8 +40,8 @@ director adopts it with all services and connections.`,
 			if options.Mode, err = director.ParseMode(mode); err != nil {
 				return err
 			}
-			if options.Connections < 1 || options.Connections > 1<<28 {
-				return fmt.Errorf("--connections %d: not between 1 and %d", options.Connections, 1<<28)
+			if options.Connections < 1 || options.Connections > dataplane.MaxConnections {
+				return fmt.Errorf("--connections %d: not between 1 and %d", options.Connections, dataplane.MaxConnections)
 			}
 			if slices.Contains(options.Interfaces, "") {
 				return errors.New(`--interface "": no name of an interface`)

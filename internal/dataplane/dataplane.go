@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -44,6 +45,13 @@ const fragmentLife = 5 * time.Second
 
 // DefaultConnections take 72 MiB.
 const DefaultConnections = 1 << 20
+
+// MaxConnections is what programs can reach: so far into a variable the verifier
+// follows them (include/linux/bpf_verifier.h: BPF_MAX_VAR_OFF).
+const (
+	MaxConnections = int(maxGroups) * groupConns / 21 * 20
+	maxGroups      = 1 << 29 / uint32(unsafe.Sizeof(directorGroup{}))
+)
 
 // Dataplane is the loaded datapath and what is configured in it. Its methods
 // may be called from any goroutine.
