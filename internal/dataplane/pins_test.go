@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
@@ -246,6 +247,20 @@ func editIdentity(t *testing.T, dir string, edit func(*identity)) {
 	edit(&id)
 	if err := m.Put(uint32(0), &id); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Groups grow, so that no variable may be behind them.
+func TestGroupsAreLast(t *testing.T) {
+	spec, err := loadDirector()
+	if err != nil {
+		t.Fatal(err)
+	}
+	section := spec.Maps[variablesMap].Value.(*btf.Datasec)
+	more := btf.VarSecinfo{Type: &btf.Var{Name: "more"}, Offset: section.Size + 1<<30}
+	section.Vars = append(section.Vars, more)
+	if _, err := variablesOf(spec); err == nil || !strings.Contains(err.Error(), "more") {
+		t.Errorf("with one more: %v", err)
 	}
 }
 

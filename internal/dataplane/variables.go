@@ -20,7 +20,8 @@ type variables struct {
 	groups   uint32 // the last: there may be any number
 }
 
-// variablesOf finds the variables by the types that the object tells.
+// variablesOf finds the variables by the types that the object tells. Behind groups
+// there may be none.
 func variablesOf(spec *ebpf.CollectionSpec) (variables, error) {
 	section, is := spec.Maps[variablesMap].Value.(*btf.Datasec)
 	if !is {
@@ -33,6 +34,11 @@ func variablesOf(spec *ebpf.CollectionSpec) (variables, error) {
 			return at, fmt.Errorf("find the datapath's variables: %s has no %s", variablesMap, name)
 		}
 		*offset = section.Vars[i].Offset
+	}
+	for _, v := range section.Vars {
+		if v.Offset > at.groups {
+			return at, fmt.Errorf("find the datapath's variables: %s is where groups grow", v.Type.TypeName())
+		}
 	}
 	return at, nil
 }
