@@ -65,7 +65,7 @@ func TestDependenciesAreExplained(t *testing.T) {
 var (
 	// A domain with a dot is none of the standard library's.
 	dependency  = regexp.MustCompile(`^"[\w-]+\.[\w.-]+/[\w-]+/[\w-]+`)
-	mapName     = regexp.MustCompile(`(\w+) SEC\("\.(?:maps|data\.settings)"\)`)
+	mapName     = regexp.MustCompile(`(\w+)(?:\[.*\])? SEC\("\.(?:maps|data\.settings|data\.filter)"\)`)
 	verdictEnum = regexp.MustCompile(`(?s)enum verdict \{(.*?)\};`)
 	enumerator  = regexp.MustCompile(`(?m)^\s*VERDICT_([A-Z_]+),`)
 	verdictRow  = regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| [^|]+ \\|")
