@@ -121,6 +121,9 @@ func (b *bench) addLarge(ctx context.Context, s service) error {
 	return b.addConnections(ctx, p, s, establishedClients, b.config.Large)
 }
 
+// hotTable is a table in which a few connections get the places that they prefer.
+const hotTable = 1 << 10
+
 // addHot adds one connection of a service, in a table with those of others.
 // Its client is its own: connections of one client's port are found one after
 // the other.
@@ -130,7 +133,7 @@ func (b *bench) addHot(ctx context.Context, s service) error {
 	}
 	if b.hot == nil {
 		var err error
-		if b.hot, err = b.openPlane(1); err != nil {
+		if b.hot, err = b.openPlane(hotTable); err != nil {
 			return err
 		}
 		b.hotClient = hotClients

@@ -75,8 +75,10 @@ func (p *path) configure(plane *dataplane.Dataplane) error {
 	return errors.Join(errs...)
 }
 
-// journeys are the cases of a director that knows all methods.
-func (p *path) journeys(prefix string, seen func() (uint64, error)) (cases []*journey) {
+// journeys are the cases of a director that knows all methods. Those of one connection come
+// before the others fill its table, where each then lies as good as any.
+func (p *path) journeys(prefix string, seen func() (uint64, error)) []*journey {
+	var established, opening []*journey
 	clients := hotClients
 	for i, s := range pathServices {
 		// None of another service: connections of one client's port are found one after the other.
@@ -85,16 +87,16 @@ func (p *path) journeys(prefix string, seen func() (uint64, error)) (cases []*jo
 		in, out := s.directions()
 		hot := stream{udp: true, vip: s.vip, clients: clients, flows: 1}
 		fresh := stream{udp: true, vip: s.vip, clients: others, flows: 1 << 30}
-		cases = append(cases, &journey{name: prefix + in + "-established", stream: &hot, seen: seen})
+		established = append(established, &journey{name: prefix + in + "-established", stream: &hot, seen: seen})
 		if out != "" {
 			replies := hot
 			// The first connection of a table has the first server; where not, no reply arrives.
 			replies.servers = s.rip
-			cases = append(cases, &journey{name: prefix + out + "-established", stream: &replies, seen: seen})
+			established = append(established, &journey{name: prefix + out + "-established", stream: &replies, seen: seen})
 		}
-		cases = append(cases, &journey{name: prefix + in + "-new", stream: &fresh, seen: seen})
+		opening = append(opening, &journey{name: prefix + in + "-new", stream: &fresh, seen: seen})
 	}
-	return cases
+	return append(established, opening...)
 }
 
 // kernels are the directors that the kernel has, as far as it has them.
