@@ -78,11 +78,11 @@ static __always_inline __u32 choose_plain(struct service *service, __u32 number,
 }
 
 /* The state that the packet leaves the connection in; none, if take_any() goes on with it. */
-static __always_inline enum state first_state(const struct plain *plain, enum forwarding forwarding)
+static __always_inline enum state first_state(struct plain *plain, enum forwarding forwarding)
 {
 	const struct packet *pkt = &plain->pkt;
 
-	if (!is_plain_dest(plain->dest) || !may_go_on(plain, forwarding, pkt->flow.port.dest))
+	if (!may_go_on(plain, forwarding, pkt->flow.port.dest))
 		return STATE_NONE;
 	if (pkt->flow.proto == IPPROTO_UDP)
 		return STATE_UDP;
@@ -191,6 +191,7 @@ static __always_inline enum plainness begin_and_send(struct xdp_md *ctx, struct 
 		return PLAIN_NOT;
 	}
 	count_begin(plain->found.dest, pkt->length);
+	find_check(pkt); /* here, so that Linux 6.1 knows where it is */
 	if (!forward_plain(ctx, plain, forwarding))
 		return drop_plain(plain, VERDICT_NO_ROOM);
 	return send_plain(ctx, plain, verdict_of(forwarding));

@@ -56,20 +56,6 @@ static __always_inline __u16 apply_udp(__u16 csum, __u64 change)
 	return csum ? csum : 0xffff;
 }
 
-static __always_inline void *check_of(void *l4, __u8 proto)
-{
-	return proto == IPPROTO_TCP ? (void *)&((struct tcphdr *)l4)->check
-				    : (void *)&((struct udphdr *)l4)->check;
-}
-
-/* follow_change lets a checksum of TCP or UDP that is there follow what it gains. */
-static __always_inline void follow_change(struct packet *pkt, __u64 change)
-{
-	__u16 csum = csum_apply(*pkt->check, change);
-
-	*pkt->check = csum || pkt->flow.proto == IPPROTO_TCP ? csum : 0xffff;
-}
-
 static __always_inline void update_checksum(struct xdp_md *ctx, struct packet *pkt,
 					    const union addr *src, const union addr *dst,
 					    __u64 addrs, __be16 from_port, __be16 to_port)

@@ -139,9 +139,11 @@ struct packet {
 
 static __always_inline struct moment present(void)
 {
-	if (clock_shift == CLOCK_STANDS)
+	const __u32 shift = clock_shift;
+
+	if (shift == CLOCK_STANDS)
 		return (struct moment){ .now = test.now, .dice = test.dice, .fixed = 1 };
-	return (struct moment){ .now = bpf_jiffies64() >> clock_shift };
+	return (struct moment){ .now = bpf_jiffies64() >> shift };
 }
 
 /* roll throws dice. Fixed ones show a sequence that begins with what was given. */

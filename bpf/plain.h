@@ -33,6 +33,7 @@ enum plainness {
 
 /* A destination of which all but DEST_AVAILABLE is false is reached plainly. */
 #define DEST_SPECIAL (DEST_AVAILABLE | DEST_LOCAL | DEST_NO_ROUTE | DEST_NO_HOP)
+#define DEST_SPECIAL_IN_TUNNELS (DEST_SPECIAL | DEST_SHIM)
 
 /* A plain packet under way, and what it is found to belong to. */
 struct plain {
@@ -66,15 +67,14 @@ static __always_inline __u64 lessen_and_replace(struct packet *pkt, __be32 *ipv4
  */
 static __always_inline void translate(struct packet *pkt, __u64 change, __be16 *port, __be16 to)
 {
-	pkt->check = check_of(pkt->l4, pkt->flow.proto);
+	__u16 sum;
+
 	change += csum_change16(*port, to);
 	*port = to;
-	follow_change(pkt, change);
-}
-
-static __always_inline int is_plain_dest(const struct dest *dest)
-{
-	return (dest->flags & DEST_SPECIAL) == DEST_AVAILABLE;
+	sum = csum_fold((__u16) ~*pkt->check + change);
+	*pkt->check = ~sum;
+	if (unlikely(sum == 0xffff) && pkt->flow.proto == IPPROTO_UDP)
+		*pkt->check = 0xffff; /* UDP knows no checksum of 0 */
 }
 
 /* What was seen of a connection that a packet in the middle leaves in its state, or of none. */
@@ -87,7 +87,7 @@ static __always_inline enum glance pick_settled(const struct packet *pkt, enum d
 		    key_of(&place) | settled_by(pkt), seen);
 }
 
-/* find_settled finds it, and its destination, if that is reached plainly. */
+/* find_settled finds it, and its destination. */
 static __always_inline int find_settled(struct plain *plain, const struct seen *seen,
 					enum direction direction)
 {
@@ -100,30 +100,38 @@ static __always_inline int find_settled(struct plain *plain, const struct seen *
 		return 0;
 	reread(pkt);
 	plain->dest = &dests[plain->found.dest & (DESTS - 1)];
-	return is_plain_dest(plain->dest);
+	return 1;
 }
 
-/* Neither is a checksum to be made for it (UDP), nor is it to be read (FTP). */
-static __always_inline int may_be_translated(const struct packet *pkt, __be16 vport)
+static __always_inline void find_check(struct packet *pkt)
 {
-	return (pkt->flow.proto == IPPROTO_TCP || ((struct udphdr *)pkt->l4)->check) &&
-	       vport != bpf_htons(FTP_PORT);
+	pkt->check = pkt->flow.proto == IPPROTO_TCP ? &((struct tcphdr *)pkt->l4)->check
+						    : &((struct udphdr *)pkt->l4)->check;
+}
+
+/* Neither is it to be read (FTP), nor is a checksum to be made for it (UDP). */
+static __always_inline int may_be_translated(struct packet *pkt, __be16 vport)
+{
+	find_check(pkt);
+	return pkt->flow.proto == IPPROTO_TCP ? vport != bpf_htons(FTP_PORT) : *pkt->check != 0;
+}
+
+static __always_inline __u32 plain_overhead(const struct dest *dest)
+{
+	return dest->flags & DEST_IPV6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 }
 
 /* Whether nothing stands against sending it on to its real server. */
-static __always_inline int may_go_on(const struct plain *plain, enum forwarding forwarding,
-				     __be16 vport)
+static __always_inline int may_go_on(struct plain *plain, enum forwarding forwarding, __be16 vport)
 {
+	const int tunnel = forwarding == FORWARDING_TUNNEL;
 	const struct dest *dest = plain->dest;
-	const struct packet *pkt = &plain->pkt;
-	__u32 overhead = 0;
+	struct packet *pkt = &plain->pkt;
+	__u32 overhead = tunnel ? plain_overhead(dest) : 0;
 
-	if (forwarding == FORWARDING_TUNNEL) {
-		if (dest->tunnel)
-			return 0;
-		overhead = outer_length(&dest->rip);
-	}
-	return pkt->length + overhead <= dest->mtu &&
+	return (dest->flags & (tunnel ? DEST_SPECIAL_IN_TUNNELS : DEST_SPECIAL)) ==
+		       DEST_AVAILABLE &&
+	       pkt->length + overhead <= dest->mtu &&
 	       (forwarding != FORWARDING_MASQ || may_be_translated(pkt, vport));
 }
 
@@ -139,9 +147,9 @@ static __always_inline int encapsulate_plain(struct xdp_md *ctx, struct plain *p
 {
 	struct inner inner = inner_of(&plain->pkt);
 
-	if (is_ipv4(&plain->dest->rip))
-		return put_ipv4(ctx, &plain->pkt, plain->dest, &inner, fragment_of(&inner));
-	return put_ipv6(ctx, &plain->pkt, plain->dest, &inner);
+	if (plain->dest->flags & DEST_IPV6)
+		return put_ipv6(ctx, &plain->pkt, plain->dest, &inner);
+	return put_ipv4(ctx, &plain->pkt, plain->dest, &inner, fragment_of(&inner));
 }
 
 /* forward_plain makes a request what goes to its real server; 0: there is no room for that. */
@@ -258,7 +266,8 @@ static __always_inline enum plainness reply_plain(struct xdp_md *ctx, struct pla
 		return PLAIN_NOT;
 	conn = plain->found.conn;
 	out = find_interface(conn->rest.hop.ifindex);
-	if (conn->hop_epoch != READ_ONCE(settings.epoch) || !out->ifindex ||
+	if ((plain->dest->flags & (DEST_AVAILABLE | DEST_LOCAL)) != DEST_AVAILABLE ||
+	    conn->hop_epoch != READ_ONCE(settings.epoch) || !out->ifindex ||
 	    (__u16)out->ifindex != conn->rest.hop.ifindex || out->flags & INTERFACE_LOCAL ||
 	    pkt->length > out->mtu || is_merged(pkt, from) || !may_be_translated(pkt, conn->vport))
 		return PLAIN_NOT;

@@ -36,6 +36,8 @@ enum dest_flags {
 	DEST_WAS_MASQ = 8,  /* has been a NAT destination: connections may remember */
 	DEST_QUIESCED = 16, /* its weight is 0; the field weight says what it was before */
 	DEST_NO_HOP = 32,   /* next is not resolved, or by an interface that settings have not */
+	DEST_IPV6 = 64,	    /* its address is IPv6 */
+	DEST_SHIM = 128,    /* its tunnel is none of IP in IP */
 } __attribute__((packed));
 
 /* The kernel's IP_VS_CONN_F_TUNNEL_TYPE_* and IP_VS_TUNNEL_ENCAP_FLAG_*. */

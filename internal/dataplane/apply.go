@@ -219,6 +219,7 @@ func (d *Dataplane) addDestination(s *service, config ipvs.Destination) {
 	dest.estimator.last = counted
 	entry := &d.dests.at[dest.index]
 	entry.Rip = toAddr(dest.rip.Addr())
+	entry.Flags = withFlag(entry.Flags, directorDestFlagsDEST_IPV6, dest.rip.Addr().Is6())
 	entry.Port = networkOrder(dest.rip.Port())
 	entry.Service = uint16(s.index)
 	entry.Timeouts = d.services.at[s.index].Timeouts
@@ -255,6 +256,7 @@ func (d *Dataplane) configure(dest *destination, config ipvs.Destination) {
 	if config.Forwarding == ipvs.Tunnel {
 		entry.Tunnel = toTunnel(config)
 		entry.TunnelPort = networkOrder(config.TunnelPort)
+		entry.Flags = withFlag(entry.Flags, directorDestFlagsDEST_SHIM, entry.Tunnel != 0)
 	}
 	entry.Forwarding = directorForwarding(config.Forwarding)
 	setThresholds(&d.loads.at[dest.index], config.Upper, config.Lower)

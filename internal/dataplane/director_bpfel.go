@@ -137,6 +137,8 @@ const (
 	directorDestFlagsDEST_WAS_MASQ  directorDestFlags = 8
 	directorDestFlagsDEST_QUIESCED  directorDestFlags = 16
 	directorDestFlagsDEST_NO_HOP    directorDestFlags = 32
+	directorDestFlagsDEST_IPV6      directorDestFlags = 64
+	directorDestFlagsDEST_SHIM      directorDestFlags = 128
 )
 
 type directorDestLoad struct {

@@ -80,17 +80,9 @@ func (d *Dataplane) setHop(dest *destination, hop NextHop) {
 	if isLocal(entry) != hop.Local {
 		d.countLocal(map[bool]int{true: 1, false: -1}[hop.Local])
 	}
-	flags := entry.Flags &^ (directorDestFlagsDEST_LOCAL | directorDestFlagsDEST_NO_ROUTE | directorDestFlagsDEST_NO_HOP)
-	if hop.Local {
-		flags |= directorDestFlagsDEST_LOCAL
-	}
-	if hop.NoRoute {
-		flags |= directorDestFlagsDEST_NO_ROUTE
-	}
-	if !hop.isResolved() || !d.isInterface(hop.Interface) {
-		flags |= directorDestFlagsDEST_NO_HOP
-	}
-	entry.Flags = flags
+	flags := withFlag(entry.Flags, directorDestFlagsDEST_LOCAL, hop.Local)
+	flags = withFlag(flags, directorDestFlagsDEST_NO_ROUTE, hop.NoRoute)
+	entry.Flags = withFlag(flags, directorDestFlagsDEST_NO_HOP, !hop.isResolved() || !d.isInterface(hop.Interface))
 	entry.Mtu = uint16(min(hop.MTU, math.MaxUint16))
 	if hop.Address.IsValid() {
 		entry.TunnelSource = toAddr(hop.Address)
@@ -110,4 +102,12 @@ func setFrame(to *directorHop, hop NextHop) {
 	halves := (*[2]uint64)(unsafe.Pointer(to))
 	atomic.StoreUint64(&halves[0], binary.NativeEndian.Uint64(frame[:8]))
 	atomic.StoreUint64(&halves[1], binary.NativeEndian.Uint64(frame[8:]))
+}
+
+// withFlag returns flags with one of them, or without it.
+func withFlag(flags, flag directorDestFlags, is bool) directorDestFlags {
+	if is {
+		return flags | flag
+	}
+	return flags &^ flag
 }
