@@ -136,6 +136,14 @@ var classes = []class{
 	{"port without service", segments(netip.AddrPortFrom(natVIP.Addr(), 81), "S", "A")},
 	{"address of nobody", segments(addrPort(10, 9, 9, 9, 80), "S", "A")},
 	{"from the VIP", func(r maker) []byte { return frame(clientMAC, tcp(r.of(natVIP), r.of(natVIP), "S")) }},
+	{"VIP to NAT", func(r maker) []byte {
+		from, to, payload := r.of(draw(r, tunnelVIP, routeVIP)), r.of(natVIP), r.payload()
+		return frame(clientMAC, draw(r, udp(from, to, payload...), tcp(from, to, draw(r, "S", "A"), payload...)))
+	}},
+	{"server to a VIP", func(r maker) []byte {
+		from, to, payload := r.server(), r.of(draw(r, tunnelVIP, routeVIP)), r.payload()
+		return frame(sideOf(from.Addr()), draw(r, udp(from, to, payload...), tcp(from, to, draw(r, "S", "A"), payload...)))
+	}},
 	{"other protocol", raw(0, 2, 4, 41, 43, 44, 47, 50, 51, 58, 59, 60, 89, 132, 255)},
 	{"ARP, LLDP, MPLS", ethernet(0x0806, 0x88cc, 0x8847, 0x0800, 0x86dd)},
 	{"random bytes as IP", raw(1, 6, 17, 58)},
