@@ -58,6 +58,7 @@ const (
 type Dataplane struct {
 	config    Config
 	adopted   bool
+	replaced  bool
 	maps      directorMaps
 	variables *ebpf.Map // see variables.go
 	program   *ebpf.Program
@@ -254,6 +255,12 @@ func (d *Dataplane) Close() error {
 // Adopted tells whether Open found a datapath that an earlier process left.
 func (d *Dataplane) Adopted() bool {
 	return d.adopted
+}
+
+// Replaced tells whether Open found a datapath on interfaces that it could not adopt, and
+// removed it: what was configured there is lost.
+func (d *Dataplane) Replaced() bool {
+	return d.replaced
 }
 
 // Program is the datapath's XDP program, for measuring it.

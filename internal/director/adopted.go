@@ -51,6 +51,10 @@ func (p *ports) detachUnwanted() error {
 // warnOfAdopted tells of options that have no effect: what forwards cannot be
 // changed without losing packets.
 func (d *Director) warnOfAdopted() {
+	if d.plane.Replaced() {
+		d.options.Log.Warn("what a director of another version left was removed, its services and connections, too; " +
+			"load a table that was saved by ipvsadm-restore")
+	}
 	if !d.plane.Adopted() {
 		return
 	}

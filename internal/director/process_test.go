@@ -317,8 +317,8 @@ func TestOtherVersionIsReplaced(t *testing.T) {
 	})
 	p := n.start("run", "a")
 	n.stopClean(p)
-	if strings.Contains(p.output.String(), "level=ERROR") {
-		t.Errorf("it says\n%s", p.output)
+	if output := p.output.String(); strings.Contains(output, "level=ERROR") || !strings.Contains(output, "of another version") {
+		t.Errorf("it says\n%s", output)
 	}
 }
 
