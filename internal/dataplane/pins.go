@@ -42,8 +42,8 @@ func (p pins) close() {
 	}
 }
 
-// openPins opens the pinned maps, none if they do not fit: they are of a namespace
-// that is gone or of a version that this one cannot read.
+// openPins opens the pinned maps. Pins that do not fit are removed: they are of
+// a namespace that is gone or of a version that this one cannot read.
 func (d *Dataplane) openPins(spec *ebpf.CollectionSpec, at variables) (pins, error) {
 	fresh := pins{identity: identity{Layout: layoutOf(spec, at), Namespace: d.config.Namespace, Seed: d.config.hashSeed}}
 	if fresh.identity.Seed == [2]uint64{} {
@@ -60,7 +60,7 @@ func (d *Dataplane) openPins(spec *ebpf.CollectionSpec, at variables) (pins, err
 		return found, nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errForeign):
 		found.close()
-		return fresh, nil
+		return fresh, d.removePins()
 	}
 	found.close()
 	return fresh, err
@@ -150,9 +150,6 @@ func (d *Dataplane) pin(spec *ebpf.CollectionSpec, found pins) error {
 	if d.config.PinDir == "" {
 		return nil
 	}
-	if err := d.replacePins(found); err != nil {
-		return err
-	}
 	if err := os.MkdirAll(d.config.PinDir, 0o700); err != nil {
 		return fmt.Errorf("make pin directory: %w", err)
 	}
@@ -168,12 +165,9 @@ func (d *Dataplane) pin(spec *ebpf.CollectionSpec, found pins) error {
 	return d.pinIdentity(found.identity)
 }
 
-// replacePins removes pins that were not adopted, now that there is a datapath to
-// take their place.
-func (d *Dataplane) replacePins(found pins) error {
-	if len(found.maps) > 0 {
-		return nil
-	}
+// removePins removes pins that cannot be adopted. That the kernel detaches what only they
+// kept attached takes it a moment, which loading the datapath is longer than.
+func (d *Dataplane) removePins() error {
 	links, err := filepath.Glob(filepath.Join(d.config.PinDir, linksDir, "*"))
 	if err != nil {
 		return fmt.Errorf("look for pins: %w", err)

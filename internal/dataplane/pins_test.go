@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -224,23 +223,6 @@ func TestForeignPins(t *testing.T) {
 				t.Errorf("pins are left: %v", err)
 			}
 		})
-	}
-}
-
-// Pins that cannot be adopted stay until there is a datapath to take their place.
-func TestFailedStartKeepsForeignPins(t *testing.T) {
-	config := Config{PinDir: pinDir(t), Namespace: 7}
-	openPinned(t, config, 1<<20).close()
-	editIdentity(t, config.PinDir, func(id *identity) { id.Layout[0] ^= 1 })
-	config.Connections = math.MaxInt32
-	if d, err := Open(config); err == nil {
-		t.Fatal(errors.Join(errors.New("opened"), d.Close()))
-	}
-	if _, err := os.Stat(filepath.Join(config.PinDir, identityMap)); err != nil {
-		t.Error(err)
-	}
-	if err := RemovePins(config.PinDir); err != nil {
-		t.Error(err)
 	}
 }
 
