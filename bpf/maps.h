@@ -268,16 +268,21 @@ const volatile __u64 hash_seed[2] = {};
 const volatile __u32 clock_shift = 4; /* a tick is 2^clock_shift jiffies */
 #define CLOCK_STANDS 64		      /* where it shows what a test says */
 
-/* The number that is compared is the one that is gone by, for the verifier. */
+/* is_below compares a number; the one that is gone by then is the same, for the verifier. */
+static __always_inline int is_below(__u64 *number, __u32 count)
+{
+	asm volatile("" : "+r"(*number));
+	if (*number >= count)
+		return 0;
+	asm volatile("" : "+r"(*number));
+	return 1;
+}
+
 static __always_inline struct dest *dest_by(__u32 number)
 {
 	__u64 i = number;
 
-	asm volatile("" : "+r"(i));
-	if (i >= DESTS)
-		return NULL;
-	asm volatile("" : "+r"(i));
-	return dests + i;
+	return is_below(&i, DESTS) ? dests + i : NULL;
 }
 
 static __always_inline void count_verdict(enum verdict verdict)

@@ -213,11 +213,7 @@ static __always_inline struct group *group_at(__u32 index)
 {
 	__u64 i = index;
 
-	asm volatile("" : "+r"(i));
-	if (i >= group_count)
-		return NULL;
-	asm volatile("" : "+r"(i));
-	return groups + i;
+	return is_below(&i, group_count) ? groups + i : NULL;
 }
 
 /* first_group needs no comparison: the verifier follows reduce(). */

@@ -27,7 +27,6 @@ enum phase {
  */
 #define LIFE_PHASE_MASK 3
 #define LIFE_TAG_SHIFT 2
-#define LIFE_TAG_BITS 12
 #define LIFE_TAG_MASK 0xfff
 #define LIFE_KEY_MASK 0x3fff /* phase and tag */
 #define LIFE_STATE_SHIFT 14

@@ -202,14 +202,7 @@ func TestForeignPins(t *testing.T) {
 			if got := b.ipvsadm("-S -n"); got != "" {
 				t.Errorf("adopted:\n%s", got)
 			}
-			spec, err := loadDirector()
-			if err != nil {
-				t.Fatal(err)
-			}
-			at, err := variablesOf(spec)
-			if err != nil {
-				t.Fatal(err)
-			}
+			spec, at := loadWithVariables(t)
 			fresh, err := b.readPins(spec, identity{Layout: layoutOf(spec, at), Namespace: config.Namespace})
 			if err != nil || len(fresh.maps) == 0 {
 				t.Errorf("the next one finds %d maps, %v", len(fresh.maps), err)
@@ -264,9 +257,8 @@ func TestGroupsAreLast(t *testing.T) {
 	}
 }
 
-// The layout must tell versions apart by what is in the maps, not by how many
-// connections they hold.
-func TestLayout(t *testing.T) {
+func loadWithVariables(t *testing.T) (*ebpf.CollectionSpec, variables) {
+	t.Helper()
 	spec, err := loadDirector()
 	if err != nil {
 		t.Fatal(err)
@@ -275,6 +267,13 @@ func TestLayout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return spec, at
+}
+
+// The layout must tell versions apart by what is in the maps, not by how many
+// connections they hold.
+func TestLayout(t *testing.T) {
+	spec, at := loadWithVariables(t)
 	before := layoutOf(spec, at)
 	spec.Maps[directorMapConns].MaxEntries *= 2
 	at.makeRoom(spec, 5)

@@ -27,14 +27,7 @@ func TestLargestTable(t *testing.T) {
 		t.Errorf("%d connections take %d groups of %d", MaxConnections, groups, maxGroups)
 	}
 	for groups, want := range map[uint32]bool{maxGroups: true, maxGroups + 1: false} {
-		spec, err := loadDirector()
-		if err != nil {
-			t.Fatal(err)
-		}
-		at, err := variablesOf(spec)
-		if err != nil {
-			t.Fatal(err)
-		}
+		spec, at := loadWithVariables(t)
 		at.makeRoom(spec, groups)
 		if err := spec.Variables[directorVarGroupCount].Set(groups); err != nil {
 			t.Fatal(err)
